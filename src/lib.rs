@@ -98,6 +98,8 @@ pub mod codec;
 mod escaped;
 #[cfg(feature = "arbitrary")]
 pub mod generators;
+#[cfg(feature = "alloc")]
+mod heap_size;
 #[cfg(feature = "broker")]
 mod random;
 mod redacted;

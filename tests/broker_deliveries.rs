@@ -521,7 +521,7 @@ fn pitfall_31_a_message_stored_at_least_once_is_not_refused() {
 /// A large payload is stored once, however many clients it is stored for.
 #[test]
 fn pitfall_31_a_large_payload_is_stored_once() {
-    let mut net = Net::new(BrokerConfig { max_memory: 100_000, reserved_memory: 0, ..config() });
+    let mut net = Net::new(BrokerConfig { max_memory: 200_000, reserved_memory: 0, ..config() });
     let publisher = net.client(Version::V5, "publisher");
     for number in 0..20 {
         let subscriber = net.client(Version::V5, &format!("subscriber-{number}"));
@@ -567,7 +567,7 @@ fn pitfall_31_a_large_payload_is_stored_once() {
 /// Messages stored for absent clients, or for clients that acknowledge nothing, do not stop deliveries to others.
 #[test]
 fn pitfall_31_a_client_that_acknowledges_is_not_delayed_by_others() {
-    let mut net = Net::new(BrokerConfig { max_memory: 5_000, reserved_memory: 8_000, ..config() });
+    let mut net = Net::new(BrokerConfig { max_memory: 10_000, reserved_memory: 8_000, ..config() });
     let publisher = net.client(Version::V5, "publisher");
     let absent = net.client(Version::V5, "absent");
     net.subscribe(absent, "hoard", QoS::AtLeastOnce);

@@ -3,7 +3,7 @@
 #![cfg(feature = "broker")]
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin, Secret};
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Decoded, Delivery, Disconnect, Limits, Packet, PacketType, Publish, PublishProperties,
     Subscribe, Subscription, decode,
@@ -23,7 +23,8 @@ fn id(number: u16) -> PacketId {
 
 impl Stage {
     fn new() -> Self {
-        let config = BrokerConfig { work_per_call: WORK.try_into().unwrap(), ..BrokerConfig::default() };
+        let config =
+            BrokerConfig { work_per_call: WORK.try_into().unwrap(), ..BrokerConfig::new(Secret::new([7; 16])) };
         Self { broker: Broker::new(config, AllowAll) }
     }
 

@@ -2,7 +2,9 @@
 
 #![cfg(feature = "broker")]
 
-use mqtt_sansio::broker::{Admission, AllowAll, Answer, Broker, Decision, DecisionId, Origin, UnknownDecision};
+use mqtt_sansio::broker::{
+    Admission, AllowAll, Answer, Broker, BrokerConfig, Decision, DecisionId, Origin, UnknownDecision,
+};
 use mqtt_sansio::codec::{AuthReasonCode, ConnAckReasonCode, Connect, SubAckReasonCode};
 use mqtt_sansio::server::Accept;
 use mqtt_sansio::{Instant, QoS, Version};
@@ -344,8 +346,10 @@ fn resubscriptions(net: &Net) -> Vec<(DecisionId, String)> {
 #[test]
 fn stored_subscriptions_need_a_new_decision() {
     for version in BOTH {
-        for (user, later) in [("ann", false), ("ann", true), ("bob", false), ("bob", true)] {
-            let mut net = Net::plain();
+        let budgets = [1, 2000].map(|units: u32| units.try_into().unwrap());
+        let users = [("ann", false), ("ann", true), ("bob", false), ("bob", true)];
+        for (work_per_call, (user, later)) in budgets.into_iter().flat_map(|work| users.map(|user| (work, user))) {
+            let mut net = Net::new(BrokerConfig { work_per_call, ..config() });
             let ann = net.connect(&of(version, Some("ann")));
             net.subscribe_all(ann, &FILTERS.map(|filter| (filter, QoS::ExactlyOnce)));
             net.lose(ann);
@@ -408,8 +412,9 @@ fn a_new_session_has_no_stored_subscriptions() {
 /// A subscription made on the old connection while the policy decides about the stored ones needs a decision too.
 #[test]
 fn subscriptions_made_meanwhile_need_a_decision() {
-    for version in BOTH {
-        let mut net = Net::plain();
+    let budgets = [1, 2000].map(|units: u32| units.try_into().unwrap());
+    for (version, work_per_call) in BOTH.into_iter().flat_map(|version| budgets.map(|work| (version, work))) {
+        let mut net = Net::new(BrokerConfig { work_per_call, ..config() });
         let old = net.connect(&of(version, Some("ann")));
         net.subscribe_all(old, &[("a", QoS::AtLeastOnce), ("b", QoS::AtLeastOnce)]);
         net.received(old);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
-    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DecisionId, Origin, Policy,
+    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DecisionId, Origin, Policy, Secret,
 };
 use mqtt_sansio::codec::{
     Connect, Decoded, Delivery, Disconnect, Limits, Packet, PubAck, Publish, PublishProperties, SubAckReasonCode,
@@ -61,7 +61,7 @@ impl Policy for Patient {
 }
 
 fn broker(work: u32) -> Broker<Patient> {
-    let config = BrokerConfig { work_per_call: work.try_into().unwrap(), ..BrokerConfig::default() };
+    let config = BrokerConfig { work_per_call: work.try_into().unwrap(), ..BrokerConfig::new(Secret::new([7; 16])) };
     Broker::new(config, Patient::default())
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin, Secret};
 use mqtt_sansio::codec::{
     self, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PacketId, PubRel, Publish, Subscribe,
     Subscription, Unsubscribe, Will,
@@ -26,7 +26,10 @@ struct Stage {
 
 impl Stage {
     fn new(work_per_call: u32) -> Self {
-        Self::with(BrokerConfig { work_per_call: NonZeroU32::new(work_per_call).unwrap(), ..BrokerConfig::default() })
+        Self::with(BrokerConfig {
+            work_per_call: NonZeroU32::new(work_per_call).unwrap(),
+            ..BrokerConfig::new(Secret::new([7; 16]))
+        })
     }
 
     fn with(config: BrokerConfig) -> Self {
@@ -554,4 +557,78 @@ fn a_quiet_client_joins_in_front() {
         calls += 1;
     }
     assert!(calls <= 2, "it did not wait for thirty others: {calls}");
+}
+
+/// Subscriptions that come and go while a message is on its way take no more memory than those that are there: places in the
+/// tree are used again, but for those that the message is still to go to.
+#[test]
+fn subscriptions_that_come_and_go_beside_an_open_message_take_no_memory() {
+    let mut stage = Stage::new(1);
+    stage.crowd(400, "a");
+    let (publisher, restless) = (stage.connect("publisher"), stage.connect("restless"));
+    stage.finish();
+    stage.begin(publisher, message("a", "x", QoS::AtMostOnce));
+    let (mut rounds, mut most) = (0_u32, 0);
+    let before = stage.broker.status().memory.subscriptions;
+    while !stage.broker.takes_input(publisher) {
+        assert!(rounds < 100_000, "the message gets to all");
+        let filter = format!("b/{rounds}");
+        stage.subscribe(restless, &filter, QoS::AtMostOnce);
+        stage.unsubscribe(restless, &filter);
+        (rounds, most) = (rounds + 1, most.max(stage.broker.status().memory.subscriptions));
+    }
+    stage.finish();
+    stage.broker.assert_consistent();
+    assert!(rounds > 50, "{rounds} filters come and go meanwhile");
+    assert!(most <= before + 2_000, "{before} bytes before, {most} at most in {rounds} rounds");
+}
+
+/// A filter that ends while a message is on its way to its subscribers, and comes again, is the same filter.
+#[test]
+fn a_filter_that_ends_and_comes_again_is_met_once() {
+    let mut stage = Stage::new(1);
+    let crowd = stage.crowd(30, "a/+");
+    let (publisher, one, other) = (stage.connect("publisher"), stage.connect("one"), stage.connect("other"));
+    stage.subscribe(one, "a/b", QoS::AtMostOnce);
+    stage.finish();
+    stage.begin(publisher, message("a/b", "x", QoS::AtMostOnce));
+    stage.unsubscribe(one, "a/b");
+    stage.subscribe(other, "c/d", QoS::AtMostOnce);
+    stage.subscribe(one, "a/b", QoS::AtMostOnce);
+    assert!(!stage.broker.takes_input(publisher), "the message is on its way");
+    stage.finish();
+    stage.broker.assert_consistent();
+    assert!(crowd.iter().all(|&id| stage.take(id) == ["x"]));
+    assert!(stage.take(one).len() <= 1 && stage.take(other).is_empty());
+}
+
+/// What many sessions have taken is given back when they have ended.
+#[test]
+fn the_memory_of_sessions_that_have_ended_is_given_back() {
+    let mut stage = Stage::new(2000);
+    let total = |stage: &Stage| {
+        let memory = stage.broker.status().memory;
+        memory.connections + memory.sessions + memory.subscriptions
+    };
+    let before = total(&stage);
+    let ids: Vec<_> = (0..3000)
+        .map(|number| {
+            let id = stage.connect(&format!("client-{number}"));
+            stage.subscribe(id, &format!("site/{number}/+"), QoS::AtMostOnce);
+            id
+        })
+        .collect();
+    stage.finish();
+    let most = total(&stage);
+    for (number, id) in ids.into_iter().enumerate() {
+        stage.call(|broker| broker.closed(NOW, id));
+        stage.call(|broker| broker.end_session(NOW, &format!("client-{number}")));
+    }
+    stage.finish();
+    stage.broker.assert_consistent();
+    let after = total(&stage);
+    assert!(
+        after - before < (most - before) / 4,
+        "{before} bytes before, {most} at most, {after} after all have ended"
+    );
 }

@@ -1,26 +1,18 @@
-//! Whether a client is accepted, and into which session.
+//! The policy decides whether a client is accepted.
 
-use alloc::string::String;
 use alloc::sync::Arc;
 
+use super::accept;
 use super::context::Context;
 use super::index::SessionIndex;
 use super::lifecycle;
-use super::memory_use;
 use super::pending_decisions::{Grant, PendingDecision};
-use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice};
-use super::principal::Origin;
+use super::policy::{Admission, AuthStep, ConnectionId, Decision};
 use super::publish;
-use super::resume::{self, Newcomer, StoredDecisions};
 use super::session::Session;
-use super::timers::Due;
-use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, ReasonCode, Version};
-use crate::server::Action;
+use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, ReasonCode};
 use crate::text::Utf8Str;
 use crate::topic::TopicName;
-
-/// A client that has more open jobs than this is refused until they have ended.
-const MAX_OPEN_JOBS: usize = 8;
 
 /// A client wants to connect: the policy decides.
 pub(super) fn receive_connect(cx: &mut Context<'_>, id: ConnectionId, connect: &Connect<'_>) {
@@ -32,7 +24,7 @@ pub(super) fn receive_connect(cx: &mut Context<'_>, id: ConnectionId, connect: &
     let decision_id = cx.connections.next_decision(id);
     match cx.policy.connect(decision_id, connect) {
         Decision::Now(admission) => admit(cx, id, admission),
-        Decision::Later => cx.connections.wait(id, PendingDecision::Connect(decision_id)),
+        Decision::Later => lifecycle::wait(cx, id, PendingDecision::Connect(decision_id)),
     }
 }
 
@@ -40,7 +32,7 @@ pub(super) fn receive_connect(cx: &mut Context<'_>, id: ConnectionId, connect: &
 ///
 /// A will under `$SYS/` refuses no client, though it is never published: bridges announce their state there.
 fn check_will(cx: &Context<'_>, topic: TopicName<'_>) -> Result<(), ConnAckReasonCode> {
-    if !publish::is_own(topic) && cx.router.has_too_many_levels(topic.levels()) {
+    if !publish::is_own(topic) && cx.router.has_too_many_levels(topic.as_bytes()) {
         return Err(ConnAckReasonCode::TopicNameInvalid);
     }
     Ok(())
@@ -55,7 +47,7 @@ pub(super) fn receive_auth(cx: &mut Context<'_>, id: ConnectionId, auth: &Auth<'
     let client_id = connecting.acceptor().client().map_or("", |(client_id, _)| client_id);
     match cx.policy.authenticate(decision_id, &step(client_id, auth, false)) {
         Decision::Now(admission) => admit(cx, id, admission),
-        Decision::Later => cx.connections.wait(id, PendingDecision::Connect(decision_id)),
+        Decision::Later => lifecycle::wait(cx, id, PendingDecision::Connect(decision_id)),
     }
 }
 
@@ -65,10 +57,10 @@ pub(super) fn admit(cx: &mut Context<'_>, id: ConnectionId, admission: Admission
         Admission::Accept(accept) => {
             let connecting = cx.connections.connecting(id);
             let user_name = connecting.and_then(|connecting| connecting.acceptor().user_name().map(Arc::from));
-            self::accept(cx, id, Grant::new(accept, user_name));
+            accept::accept(cx, id, Grant::new(accept, user_name));
         }
         Admission::AcceptAs { user_name, accept } => {
-            self::accept(cx, id, Grant::new(accept, user_name.map(Arc::from)));
+            accept::accept(cx, id, Grant::new(accept, user_name.map(Arc::from)));
         }
         Admission::Challenge(data) => {
             let now = cx.now;
@@ -82,159 +74,6 @@ pub(super) fn admit(cx: &mut Context<'_>, id: ConnectionId, admission: Admission
     }
 }
 
-/// Accepts a client into the session of its client identifier, or a new one, once all decisions about an existing session
-/// have come.
-pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
-    let now = cx.now;
-    let mut grant = grant;
-    let Some(connecting) = cx.connections.connecting(id) else {
-        return bug!("a connection is a connecting one while its client is accepted");
-    };
-    let acceptor = connecting.acceptor();
-    let clean_start = acceptor.asks_clean_start();
-    // The acceptor may have given up by now.
-    let Some((client_id, version)) = acceptor.client().map(|(id, version)| (String::from(id), version)) else { return };
-    let client_id = if client_id.is_empty() {
-        let assigned = grant.accept.assigned_client_id.take().filter(|assigned| !assigned.is_empty());
-        let assigned = assigned.unwrap_or_else(|| cx.registry.assign(cx.sessions));
-        grant.accept.assigned_client_id = Some(assigned.clone());
-        assigned
-    } else {
-        client_id
-    };
-    let known = cx.registry.find(cx.sessions, &client_id);
-    // Those that have ended take memory until they are taken apart.
-    let is_full = known.is_none() && (cx.sessions.len() >= cx.config.max_sessions || memory_use::is_full(cx));
-    if is_full || cx.sessions.ended() > cx.config.max_sessions {
-        return lifecycle::refuse_with(cx, id, quota_exceeded(version));
-    }
-    // Each connection of a client may leave a will behind. They are published one after the other.
-    if cx.jobs.open_of(&client_id) > MAX_OPEN_JOBS {
-        return lifecycle::refuse_with(cx, id, busy(version));
-    }
-    let mut decisions = StoredDecisions::new();
-    if let Some(index) = known {
-        // A client that would be refused must not take over the existing session.
-        let done = cx.connections.connecting(id).map(|connecting| connecting.acceptor().check(&grant.accept));
-        if let Some(Err(_)) = done {
-            return lifecycle::refuse_with(cx, id, ConnAckReasonCode::ImplementationSpecificError);
-        }
-        let newcomer = Newcomer { connection: id, client_id: &client_id, version, clean_start };
-        match resume::claim(cx, index, newcomer, grant) {
-            Some(claimed) => (grant, decisions) = claimed,
-            None => return, // the client was refused, or waits for a decision
-        }
-        take_over(cx, index);
-    }
-    // A session that does not go on ends before the new one begins: that is another session, whatever is left of the old one.
-    let goes_on = |session: &Session| !clean_start && session.server().outlives_connection(now);
-    let resumed = known.filter(|&index| cx.sessions.get(index).is_some_and(goes_on));
-    if resumed.is_none()
-        && let Some(index) = known
-    {
-        end_session(cx, index);
-    }
-    enter_session(cx, id, resumed, &client_id, grant, &decisions);
-}
-
-/// Accepts a client into this session or, without one, into a new session.
-fn enter_session(
-    cx: &mut Context<'_>,
-    id: ConnectionId,
-    known: Option<SessionIndex>,
-    client_id: &str,
-    grant: Grant,
-    decisions: &StoredDecisions,
-) {
-    let Grant { accept, user_name, .. } = grant;
-    let Some(connecting) = cx.connections.connecting(id) else {
-        return bug!("a connection is a connecting one while its client is accepted");
-    };
-    let origin = connecting.origin();
-    let acceptor = connecting.acceptor();
-    let exists = known.is_some();
-    let index = known.or_else(|| cx.sessions.insert(Session::new(acceptor.new_session())));
-    // The slab of sessions may be full (2^32 sessions).
-    let Some(index) = index else {
-        return lifecycle::refuse_with(cx, id, ConnAckReasonCode::ServerUnavailable);
-    };
-    let Some(session) = cx.sessions.get_mut(index) else {
-        return bug!("a session that was found or inserted exists");
-    };
-    let Ok(()) = acceptor.accept_into(cx.now, session.server_mut(), exists, *accept) else {
-        if !exists {
-            cx.sessions.remove(index);
-        }
-        return lifecycle::refuse_with(cx, id, ConnAckReasonCode::ImplementationSpecificError);
-    };
-    let session_present = session.server().is_resumed();
-    let is_busy = cx.jobs.open_of(client_id) != 0;
-    if let Some(session) = cx.sessions.get_mut(index) {
-        session.set_busy(is_busy);
-    }
-    cx.sessions.attach(index, id, user_name);
-    enter_principal(cx, id, index, origin);
-    cx.connections.attach(id, index);
-    cx.timers.remove(Due::Connection(id.key().index));
-    let accepted = &mut cx.sessions.counters_mut().clients_accepted;
-    *accepted = accepted.wrapping_add(1);
-    if !exists {
-        cx.registry.insert(cx.sessions, index);
-    }
-    if let Some(client) = cx.sessions.get(index).and_then(Session::client) {
-        cx.policy.notice(Notice::Connected { client, session_present });
-    }
-    if session_present {
-        cx.router.set_connected(cx.sessions, index);
-        resume::restrict_subscriptions(cx, index, decisions);
-    }
-    cx.sessions.mark_changed(index);
-}
-
-/// The connection and the session of a client that was accepted are those of its principal.
-fn enter_principal(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex, origin: Origin) {
-    let Some(client) = cx.sessions.get(index).and_then(Session::client) else { return };
-    let user_name = client.user_name;
-    let name = cx.policy.principal(client).name(user_name, origin);
-    let turns = cx.jobs.turns_mut();
-    let principal = turns.enter(name);
-    turns.enter_again(principal);
-    if let Some(turn) = cx.connections.turn_mut(id) {
-        turns.leave(turn.set_principal(principal));
-    }
-    if let Some(session) = cx.sessions.get_mut(index) {
-        turns.leave(session.set_principal(principal));
-    }
-}
-
-/// The client of a session has connected again: the older connection ends with Session taken over \[MQTT-3.1.4-3\].
-fn take_over(cx: &mut Context<'_>, index: SessionIndex) {
-    let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session that was found exists") };
-    if session.connection().is_some() {
-        // It fails if the client accepts no packet as large as DISCONNECT.
-        let _ = session.server_mut().take_over(cx.now);
-        lifecycle::end_connection(cx, index, Ended::TakenOver);
-    }
-}
-
-/// Ends a session without a connection at once: its will is published, and its client identifier is free.
-fn end_session(cx: &mut Context<'_>, index: SessionIndex) {
-    let now = cx.now;
-    match cx.sessions.get_mut(index) {
-        Some(session) => session.server_mut().end_session(now),
-        None => return bug!("a session that ends exists"),
-    }
-    // `Action::Expired` is the last one.
-    while let Some(session) = cx.sessions.get_mut(index).filter(|session| !session.has_ended()) {
-        match session.server_mut().advance_output(now) {
-            Some(Action::Will(will)) => publish::publish_will(cx, index, &will),
-            Some(Action::Done { outcome, .. }) => cx.sessions.count_outcome(index, outcome),
-            Some(Action::Expired) => lifecycle::remove_session(cx, index),
-            _ => return bug!("a session that is ended has an end"),
-        }
-    }
-}
-
 /// An accepted client authenticates again (section 4.12.1): the policy decides.
 pub(super) fn receive_reauthentication(cx: &mut Context<'_>, index: SessionIndex, auth: &Auth<'_>) {
     let session = cx.sessions.get(index).and_then(|session| Some((session, session.connection()?)));
@@ -242,7 +81,7 @@ pub(super) fn receive_reauthentication(cx: &mut Context<'_>, index: SessionIndex
     let id = cx.connections.next_decision(connection);
     match cx.policy.authenticate(id, &step(session.client_id(), auth, true)) {
         Decision::Now(admission) => admit_again(cx, index, admission),
-        Decision::Later => cx.connections.wait(connection, PendingDecision::Reauthenticate(id)),
+        Decision::Later => lifecycle::wait(cx, connection, PendingDecision::Reauthenticate(id)),
     }
 }
 
@@ -277,23 +116,5 @@ fn step<'a>(client_id: &'a str, auth: &Auth<'a>, is_reauthentication: bool) -> A
         method: auth.properties.authentication_method.map_or("", Utf8Str::as_str),
         data: auth.properties.authentication_data.unwrap_or_default(),
         is_reauthentication,
-    }
-}
-
-/// The reason code for a client whose messages are still on their way.
-const fn busy(version: Version) -> ConnAckReasonCode {
-    match version {
-        Version::V5 => ConnAckReasonCode::ServerBusy,
-        // Earlier versions have no return code that says more.
-        Version::V31 | Version::V311 => ConnAckReasonCode::ServerUnavailable,
-    }
-}
-
-/// The reason code for a client that would need one session too many.
-const fn quota_exceeded(version: Version) -> ConnAckReasonCode {
-    match version {
-        Version::V5 => ConnAckReasonCode::QuotaExceeded,
-        // Earlier versions have no return code that says more.
-        Version::V31 | Version::V311 => ConnAckReasonCode::ServerUnavailable,
     }
 }

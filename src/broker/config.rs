@@ -10,6 +10,38 @@ use crate::server::ServerConfig;
 ///
 /// At a limit the broker goes on: what would exceed the limit is refused with the reason code that stands beside the limit,
 /// or dropped, and counted.
+///
+/// # Limits of memory
+///
+/// A *principal* is a user, or the [origin](super::Origin) of clients without one: see
+/// [`Policy::principal`](super::Policy::principal). It may hold as much of `max_memory`, and of `max_state_memory`, as all
+/// principals together leave free. So one that takes what it can get leaves half of it, two leave a third, and a newcomer
+/// always gets something. What clients share, such as a large payload or the levels of a topic filter, counts in full for the
+/// principal of each, and once for all.
+///
+/// | limit | of | unit | default | beyond it |
+/// |---|---|---|---|---|
+/// | `server.max_connect_size` | a connection before its client is accepted | bytes | 256 KiB | the connection ends |
+/// | `server.maximum_packet_size` | a packet, which the driver holds until it is complete | bytes | 16 MiB | the connection ends, with 0x95 (Packet too large) |
+/// | `server.answer_limit` | a connection: answers that wait to be written | bytes | 64 KiB | its input waits |
+/// | `server.transmit_limit` | a connection: other output that waits to be written | bytes | 64 KiB | messages wait |
+/// | `server.topic_alias_maximum` | a connection: topic aliases | topics | 0 | the connection ends, with 0x94 (Topic Alias invalid) |
+/// | `server.max_requests` | a connection: requests without an answer | requests | 1,000 | the connection ends, with 0x97 |
+/// | `server.max_stored`, `server.max_stored_bytes` | a session: messages queued and in flight | messages, bytes | 1,000, 64 MiB | `server.overflow`: the copy is dropped |
+/// | `max_subscriptions_per_session` | a session | subscriptions | 10,000 | refused: 0x97 (Quota exceeded) |
+/// | share of `max_memory` | a principal: messages stored and retained | bytes | what is free | the copy is dropped; 0x97 if it is the only one, or to be retained |
+/// | share of `max_state_memory` | a principal: connections, sessions, subscriptions, unfinished work | bytes | what is free | refused: 0x97; a connection is over at once |
+/// | 2 KiB of buffers and tables | a session whose principal has no share left: output, messages in flight, topic aliases | bytes | | QoS 0 copies, and those that need a larger table, are dropped; topic aliases: the connection ends, with 0x97 |
+/// | share of `reserved_memory` | a principal: messages in the windows of connected clients, beyond `max_memory` | bytes | what is free | the copy is dropped |
+/// | `max_memory_per_principal` | a principal: all but the windows | bytes | none | as beyond its shares |
+/// | `max_memory` | all: messages stored and retained | bytes | 1 GiB | as beyond a share |
+/// | `reserved_memory` | all: messages in windows beyond `max_memory` | bytes | 256 MiB | as beyond a share |
+/// | `max_state_memory` | all: connections, sessions, subscriptions, unfinished work | bytes | 4 GiB | as beyond a share |
+/// | `max_connections`, `max_sessions` | all | | 1,000,000 | over at once; refused: 0x97 |
+/// | `max_subscriptions` | all | subscriptions | 10,000,000 | refused: 0x97 |
+/// | `max_retained` | all | messages | 1,000,000 | refused: 0x97 |
+///
+/// [`Status::memory`](super::Status::memory), and the topics `$SYS/broker/memory/…`, show what is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerConfig {
     /// The settings of each session, with the limits of each. `manual_acks` and `deliver_in_parts` have no effect: the broker
@@ -35,23 +67,29 @@ pub struct BrokerConfig {
     pub max_retained: u32,
     /// Maximum size of retained messages, and of those that are stored for all clients, together, in bytes. Default: 1 GiB. A
     /// payload of 2 KiB or more, which clients share, counts once. (Each client's own limit, `server.max_stored_bytes`, counts
-    /// it in full.) It should be several times `server.maximum_packet_size`.
+    /// it in full.) It should be several times `server.maximum_packet_size`. A principal may hold as much of it as all leave
+    /// free: see [the table](Self#limits-of-memory).
     ///
     /// A message that would be retained is refused when the limit is reached: 0x97 (Quota exceeded). A copy that would be
     /// stored is dropped, and counted; a message of QoS 1 or 2 of which no copy could be stored is refused with 0x97. Before
     /// 5.0 there is no answer but an acknowledgement: the policy gets `Notice::PublishRefused`.
     pub max_memory: u64,
     /// Maximum number of bytes beyond `max_memory` that may be stored for clients that are connected and have room in their
-    /// windows, so that they go on when others let messages pile up. No client can use all of it: each may store as much as it
-    /// leaves free. Default: 256 MiB.
+    /// windows, so that they go on when others let messages pile up. Default: 256 MiB. No principal can use all of it: each may
+    /// have as much in the windows of its clients as it leaves free, and each of its clients as much as these leave free.
     pub reserved_memory: u64,
-    /// Maximum memory of connections, sessions and subscriptions, together, in bytes: what
-    /// [`Status::memory`](super::Status::memory) shows of them. `None`: no limit. Default: 4 GiB.
+    /// Maximum memory of connections, sessions, subscriptions and unfinished work, together, in bytes: what
+    /// [`Status::memory`](super::Status::memory) shows of them. `None`: no limit. Default: 4 GiB. A principal may hold as much
+    /// of it as all leave free: see [the table](Self#limits-of-memory).
     ///
     /// At the limit a new connection is over at once, a client that would need a new session is refused with 0x97 (Quota
     /// exceeded; Server unavailable before 5.0), and so is a new subscription. Messages have a limit of their own,
     /// `max_memory`: both limits and `reserved_memory` together are what clients can make the broker hold.
     pub max_state_memory: Option<NonZeroU64>,
+    /// Maximum memory of a principal in bytes: what `max_memory` and `max_state_memory` are about, but for messages in the
+    /// windows of its clients. What several principals share counts in full for each. `None`: no limit but its share. Default:
+    /// `None`. At the limit the same happens as at the limits of all.
+    pub max_memory_per_principal: Option<NonZeroU64>,
     /// The choice of the member of a shared subscription that gets a message. Default: round-robin.
     pub shared_strategy: SharedStrategy,
     /// The interval, in seconds, at which the status and the counters are published under `$SYS/broker/`. Default: `None`,
@@ -95,6 +133,7 @@ impl BrokerConfig {
             max_memory: 1 << 30,
             reserved_memory: 256 << 20,
             max_state_memory: NonZeroU64::new(4 << 30),
+            max_memory_per_principal: None,
             shared_strategy: SharedStrategy::default(),
             sys_interval: None,
             work_per_call: const { NonZeroU32::new(2000).unwrap() },

@@ -10,15 +10,15 @@ use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, DecisionId};
 use super::principal::Origin;
 use super::slab::{Key, Slab};
-use crate::server::{Acceptor, AcceptorAction, ServerConfig};
+use crate::server::{Acceptor, ServerConfig};
 use crate::session::Transmit;
 use crate::time::Instant;
 
 /// The connections of a broker.
 pub(super) struct Connections {
     slab: Slab<Connection>,
-    /// Number of connections whose client is not accepted yet.
-    connecting: u32,
+    /// The size of connections on the heap, as they were last counted.
+    heap: u64,
     /// The number of the newest [`DecisionId`].
     last_decision: u32,
     /// The output of connections that do not exist any more.
@@ -31,6 +31,8 @@ struct Connection {
     /// The decision of the policy that the connection waits for. Its input is not taken meanwhile.
     pending: Option<Box<PendingDecision>>,
     turn: InputTurn,
+    /// The size on the heap when it was last counted.
+    counted: u32,
 }
 
 enum State {
@@ -52,14 +54,33 @@ pub(super) struct Connecting {
     is_held: bool,
 }
 
+impl Connection {
+    /// The size on the heap, in bytes.
+    #[inline]
+    fn bytes(&self) -> usize {
+        let state = match &self.state {
+            State::Connecting(connecting) => {
+                core::mem::size_of::<Connecting>().saturating_add(connecting.acceptor.heap())
+            }
+            State::Attached(_) => 0,
+            State::Over(rest) => rest.capacity(),
+        };
+        let pending = self.pending.as_ref();
+        state.saturating_add(
+            pending.map_or(0, |pending| core::mem::size_of::<PendingDecision>().saturating_add(pending.heap())),
+        )
+    }
+
+    /// What the principal is charged, in bytes.
+    fn charge(&self) -> u64 {
+        (Slab::<Self>::SLOT_SIZE as u64).saturating_add(self.counted.into())
+    }
+}
+
 impl Connecting {
-    /// Lets the client take input.
-    pub(super) fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
-        let action = self.acceptor.poll(now, input);
-        if action.is_none() {
-            self.is_held = !input.is_empty() && self.acceptor.is_full();
-        }
-        action
+    /// Notes whether input is left because too many challenges wait to be written.
+    pub(super) fn note_left(&mut self, is_left: bool) {
+        self.is_held = is_left && self.acceptor.is_full();
     }
 
     /// Whether input that was left because too many challenges waited would be taken now. Returns it once.
@@ -117,8 +138,12 @@ pub(super) enum Output<'a> {
 }
 
 impl Connections {
+    /// The size of a connection before CONNECT, in bytes.
+    pub(super) const SIZE_BEFORE_CONNECT: u64 =
+        (Slab::<Connection>::SLOT_SIZE as u64).saturating_add(core::mem::size_of::<Connecting>() as u64);
+
     pub(super) fn new() -> Self {
-        Self { slab: Slab::new(), connecting: 0, last_decision: 0, nothing: Transmit::default() }
+        Self { slab: Slab::new(), heap: 0, last_decision: 0, nothing: Transmit::default() }
     }
 
     /// Number of connections, with those that are over and not closed.
@@ -126,10 +151,35 @@ impl Connections {
         self.slab.len()
     }
 
-    /// The size in bytes, without what clients that are not accepted yet have sent, and without output.
-    pub(super) fn bytes(&self) -> usize {
-        let connecting = (self.connecting as usize).saturating_mul(core::mem::size_of::<Connecting>());
-        self.slab.bytes().saturating_add(connecting)
+    /// The size in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.heap.saturating_add(self.slab.bytes() as u64)
+    }
+
+    /// Counts a connection again: returns its principal, and what that is charged, in bytes, before and now.
+    pub(super) fn recount(&mut self, id: ConnectionId) -> Option<(PrincipalIndex, u64, u64)> {
+        let connection = self.slab.get_mut_by_key(id.key())?;
+        let new = u32::try_from(connection.bytes()).unwrap_or(u32::MAX);
+        let before = connection.charge();
+        let old = core::mem::replace(&mut connection.counted, new);
+        // What is taken away was added before.
+        self.heap = self.heap.wrapping_sub(old.into()).wrapping_add(new.into());
+        Some((connection.turn.principal(), before, connection.charge()))
+    }
+
+    /// A connection is that of another principal from now on. Returns the principal before, and what either is charged.
+    pub(super) fn set_principal(
+        &mut self,
+        id: ConnectionId,
+        principal: PrincipalIndex,
+    ) -> Option<(PrincipalIndex, u64)> {
+        let connection = self.slab.get_mut_by_key(id.key())?;
+        Some((connection.turn.set_principal(principal), connection.charge()))
+    }
+
+    /// The connections' principals, and what they are charged, in bytes. For tests.
+    pub(super) fn charges(&self) -> impl Iterator<Item = (PrincipalIndex, u64)> {
+        self.slab.iter().map(|(_, connection)| (connection.turn.principal(), connection.charge()))
     }
 
     /// Adds a connection that waits for CONNECT; without a configuration it is over at once.
@@ -149,11 +199,8 @@ impl Connections {
             })),
             None => State::Over(Transmit::default()),
         };
-        match self.slab.insert(Connection { state, pending: None, turn: InputTurn::new(principal) }) {
-            Some(key) => {
-                self.connecting = self.connecting.saturating_add(u32::from(server.is_some()));
-                ConnectionId::new(key)
-            }
+        match self.slab.insert(Connection { state, pending: None, turn: InputTurn::new(principal), counted: 0 }) {
+            Some(key) => ConnectionId::new(key),
             // The slab is full (2^32 connections): return an id that matches no connection.
             None => ConnectionId::new(Key { index: u32::MAX, generation: u32::MAX }),
         }
@@ -220,10 +267,7 @@ impl Connections {
     /// The client of a connection was accepted into a session.
     pub(super) fn attach(&mut self, id: ConnectionId, index: SessionIndex) {
         match self.slab.get_mut_by_key(id.key()) {
-            Some(connection) => {
-                let before = core::mem::replace(&mut connection.state, State::Attached(index));
-                self.count_connecting_out(&before);
-            }
+            Some(connection) => connection.state = State::Attached(index),
             None => bug!("a connection exists while its client is accepted"),
         }
     }
@@ -235,21 +279,16 @@ impl Connections {
             return Before::Over;
         };
         connection.pending = None;
-        let before = core::mem::replace(&mut connection.state, State::Over(rest));
-        self.count_connecting_out(&before);
-        before.into()
+        core::mem::replace(&mut connection.state, State::Over(rest)).into()
     }
 
-    /// Counts a connection that is no connecting one any more, if it was one.
-    fn count_connecting_out(&mut self, before: &State) {
-        self.connecting = self.connecting.saturating_sub(u32::from(matches!(before, State::Connecting(_))));
-    }
-
-    /// Removes a connection whose transport is closed; `None` if that was done before.
-    pub(super) fn close(&mut self, id: ConnectionId) -> Option<Before> {
-        let before = self.slab.remove_by_key(id.key())?.state;
-        self.count_connecting_out(&before);
-        Some(before.into())
+    /// Removes a connection whose transport is closed, and returns its principal and what that was charged; `None` if that was
+    /// done before.
+    pub(super) fn close(&mut self, id: ConnectionId) -> Option<(Before, PrincipalIndex, u64)> {
+        let connection = self.slab.remove_by_key(id.key())?;
+        self.heap = self.heap.saturating_sub(connection.counted.into());
+        let (principal, charge) = (connection.turn.principal(), connection.charge());
+        Some((connection.state.into(), principal, charge))
     }
 
     /// The id of the next decision that the policy is asked for.
@@ -281,8 +320,18 @@ impl Connections {
         self.slab.get_by_key(id.key()).is_some_and(|connection| connection.pending.is_some())
     }
 
-    /// The turn of the input of a connection; `None` if the connection is over.
+    /// What input of a connection needs: its turn, and the session that takes it, if the client is accepted and no decision of
+    /// the policy is waited for. `None` if the connection is over.
     #[inline]
+    pub(super) fn input(&mut self, id: ConnectionId) -> Option<(&mut InputTurn, Option<SessionIndex>)> {
+        match self.slab.get_mut_by_key(id.key())? {
+            Connection { state: State::Attached(index), pending: None, turn, .. } => Some((turn, Some(*index))),
+            Connection { state: State::Over(_), .. } => None,
+            Connection { turn, .. } => Some((turn, None)),
+        }
+    }
+
+    /// The turn of the input of a connection; `None` if the connection is over.
     pub(super) fn turn_mut(&mut self, id: ConnectionId) -> Option<&mut InputTurn> {
         match self.slab.get_mut_by_key(id.key()) {
             None | Some(Connection { state: State::Over(_), .. }) => None,

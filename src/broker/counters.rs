@@ -130,8 +130,8 @@ impl Dropped {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryUse {
-    /// Connections, their timers, and the queue of those that are ready. What a client has sent before it is accepted is not
-    /// counted.
+    /// Connections, their timers, and the queue of those that are ready; what a client has sent before it is accepted, decisions
+    /// that are waited for, and output of connections that are over.
     pub connections: u64,
     /// Sessions: client identifier, user, list of subscriptions, will and output.
     pub sessions: u64,
@@ -141,17 +141,20 @@ pub struct MemoryUse {
     pub retained: u64,
     /// Messages that are stored for clients. A payload that is shared counts once.
     pub stored: u64,
+    /// Unfinished work, and the principals.
+    pub jobs: u64,
 }
 
 impl MemoryUse {
     /// Returns the sum.
     pub const fn total(&self) -> u64 {
-        let Self { connections, sessions, subscriptions, retained, stored } = *self;
+        let Self { connections, sessions, subscriptions, retained, stored, jobs } = *self;
         connections
             .saturating_add(sessions)
             .saturating_add(subscriptions)
             .saturating_add(retained)
             .saturating_add(stored)
+            .saturating_add(jobs)
     }
 }
 

@@ -1,15 +1,17 @@
 //! Bytes, time and decisions come in, and what follows from them is done.
 
+use super::accept;
 use super::admission;
 use super::connections::Step;
 use super::context::Context;
 use super::index::SessionIndex;
 use super::jobs;
 use super::lifecycle;
-use super::pending_decisions::PendingDecision;
+use super::memory_use;
+use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
 use super::resume;
-use super::session::Session;
+use super::sessions::Look;
 use super::timers::Due;
 use super::{publish, subscribe};
 use crate::codec::Packet;
@@ -19,17 +21,16 @@ use crate::time::Instant;
 
 /// Takes what a transport has read; see [`Broker::receive`](super::Broker::receive).
 pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8]) {
-    let Some(principal) = jobs::begin_input(cx, id, input) else { return };
+    let Some(begun) = jobs::begin_input(cx, id, input) else { return };
     let (before, work_before) = (input.len(), cx.work().done());
-    take_input(cx, id, input);
+    let own = take_input_of(cx, id, begun.session, input);
     let taken = before.saturating_sub(input.len());
     let received = &mut cx.sessions.counters_mut().bytes_received;
     *received = received.wrapping_add(taken as u64);
     let is_left = !input.is_empty() && cx.work().is_spent();
-    let own = cx.connections.session(id);
     process_changes_with(cx, own);
     let units = cx.work().done().saturating_sub(work_before);
-    jobs::end_input(cx, id, principal, units, is_left);
+    jobs::end_input(cx, id, &begun, units, is_left);
 }
 
 /// Runs the timers that are due, and goes on with jobs; see [`Broker::poll`](super::Broker::poll).
@@ -51,52 +52,87 @@ pub(super) fn poll(cx: &mut Context<'_>) {
 
 /// Takes input of a connection, as far as the connection takes input and the budget of the call goes.
 pub(super) fn take_input(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8]) {
+    take_input_of(cx, id, None, input);
+}
+
+/// As [`take_input`]; the session of the connection is given if it is known that it takes the input. Returns the session that
+/// has taken input, if one has.
+fn take_input_of(
+    cx: &mut Context<'_>,
+    id: ConnectionId,
+    session: Option<SessionIndex>,
+    input: &mut &[u8],
+) -> Option<SessionIndex> {
+    let (mut known, mut has_taken) = (session, None);
     loop {
-        match cx.connections.step(id) {
-            Step::Over => return *input = &[],
-            Step::Waiting => return,
+        let step = match known.take() {
+            Some(index) => Step::Attached(index),
+            None => cx.connections.step(id),
+        };
+        match step {
+            Step::Over => {
+                *input = &[];
+                break;
+            }
+            Step::Waiting => break,
             Step::Connecting(connecting) => {
                 let before = input.len();
-                let action = connecting.poll(cx.now, input);
+                let action = connecting.acceptor().poll(cx.now, input);
+                if action.is_none() {
+                    connecting.note_left(!input.is_empty());
+                }
                 cx.sessions.work_mut().spend_bytes(before.saturating_sub(input.len()));
-                let is_done = action.is_none();
-                if let Some(action) = action {
+                if let Some(action) = &action {
                     act_for_connecting(cx, id, action);
                 }
-                if is_done || cx.work().is_spent() {
-                    return lifecycle::schedule_connection(cx, id);
+                if action.is_none() || cx.work().is_spent() {
+                    lifecycle::schedule_connection(cx, id);
+                    return None;
                 }
             }
             Step::Attached(index) => {
-                let Some(action) = cx.sessions.poll(index, cx.now, input) else { return };
+                let mut timer = None;
+                let action = cx.sessions.poll(index, cx.now, input, &mut timer);
+                let Some(action) = &action else {
+                    if let Some(at) = timer {
+                        cx.timers.set(at, Due::Session(index));
+                    }
+                    return Some(index);
+                };
+                has_taken = Some(index);
                 act(cx, index, action);
                 if cx.work().is_spent() {
-                    return;
+                    break;
                 }
             }
         }
     }
+    if let Some(index) = has_taken {
+        cx.sessions.look_at_later(index);
+    }
+    has_taken
 }
 
 /// Does what an acceptor asks for.
-fn act_for_connecting(cx: &mut Context<'_>, id: ConnectionId, action: AcceptorAction<'_>) {
+fn act_for_connecting(cx: &mut Context<'_>, id: ConnectionId, action: &AcceptorAction<'_>) {
     match action {
-        AcceptorAction::Connect(connect) => admission::receive_connect(cx, id, &connect),
-        AcceptorAction::Auth(auth) => admission::receive_auth(cx, id, &auth),
-        AcceptorAction::Close(why) => lifecycle::end_connecting(cx, id, Ended::Close(why)),
+        AcceptorAction::Connect(connect) => admission::receive_connect(cx, id, connect),
+        AcceptorAction::Auth(auth) => admission::receive_auth(cx, id, auth),
+        AcceptorAction::Close(why) => lifecycle::end_connecting(cx, id, Ended::Close(*why)),
     }
 }
 
 /// Does what a session asks for.
-fn act(cx: &mut Context<'_>, index: SessionIndex, action: Action<'_>) {
+// Actions are large, and not moved.
+fn act(cx: &mut Context<'_>, index: SessionIndex, action: &Action<'_>) {
     match action {
-        Action::Message(message) => publish::receive(cx, index, &message),
-        Action::Subscribe(request) => subscribe::receive(cx, index, &request),
-        Action::Unsubscribe(request) => subscribe::receive_unsubscribe(cx, index, &request),
+        Action::Message(message) => publish::receive(cx, index, message),
+        Action::Subscribe(request) => subscribe::receive(cx, index, request),
+        Action::Unsubscribe(request) => subscribe::receive_unsubscribe(cx, index, request),
         Action::Done { outcome, .. } => cx.sessions.count_outcome(index, outcome),
-        Action::Auth(auth) => admission::receive_reauthentication(cx, index, &auth),
-        Action::Will(will) => publish::publish_will(cx, index, &will),
-        Action::Close(why) => lifecycle::end_connection(cx, index, Ended::Close(why)),
+        Action::Auth(auth) => admission::receive_reauthentication(cx, index, auth),
+        Action::Will(will) => publish::publish_will(cx, index, will),
+        Action::Close(why) => lifecycle::end_connection(cx, index, Ended::Close(*why)),
         Action::Expired => lifecycle::remove_session(cx, index),
         Action::Payload(_) => bug!("the sessions of a broker deliver no messages in parts"),
     }
@@ -119,6 +155,7 @@ pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
             if let Some(expires_at) = cx.router.remove_expired(cx.sessions, topic, cx.now) {
                 cx.timers.set(expires_at, due);
             }
+            memory_use::count_publishers(cx);
         }
         Due::Status => super::sys::publish(cx),
     }
@@ -143,7 +180,8 @@ fn run_session(cx: &mut Context<'_>, index: SessionIndex, at: Instant) {
         if is_waiting {
             return session.server_mut().reset_keep_alive(cx.now);
         }
-        let Some(action) = session.server_mut().poll_timeout(cx.now) else { return };
+        let action = session.server_mut().poll_timeout(cx.now);
+        let Some(action) = &action else { return };
         act(cx, index, action);
     }
 }
@@ -155,8 +193,14 @@ pub(super) fn process_changes(cx: &mut Context<'_>) {
 
 /// As [`process_changes`]; the walk of `own`, whose client has called, goes on at once.
 fn process_changes_with(cx: &mut Context<'_>, own: Option<SessionIndex>) {
-    while let Some(index) = cx.sessions.next_changed() {
-        process_session(cx, index, own == Some(index));
+    loop {
+        while let Some(index) = cx.sessions.next_changed() {
+            process_session(cx, index, own == Some(index));
+        }
+        if !cx.sessions.has_excessive() {
+            break;
+        }
+        lifecycle::end_excessive(cx); // that changes sessions
     }
     if cx.sessions.drop_count() != 0 {
         cx.notify_drops();
@@ -164,19 +208,16 @@ fn process_changes_with(cx: &mut Context<'_>, own: Option<SessionIndex>) {
 }
 
 fn process_session(cx: &mut Context<'_>, index: SessionIndex, is_own: bool) {
-    let mut before = None;
-    loop {
-        // The session may be removed by one of its actions.
-        let Some(session) = cx.sessions.get_mut(index) else { return };
-        before.get_or_insert(session.server().unsent());
-        let Some(action) = session.server_mut().advance_output(cx.now) else { break };
+    let mut look = Look::default();
+    // The session may be removed by one of its actions.
+    while let Some(action) = &cx.sessions.advance_output(index, cx.now, &mut look) {
         act(cx, index, action);
     }
-    if let Some(at) = cx.sessions.finish_changes(index, before.unwrap_or_default()) {
+    if let Some(at) = look.timer {
         cx.timers.set(at, Due::Session(index));
     }
     // Most sessions do not walk.
-    if cx.sessions.get(index).is_some_and(Session::is_walking) {
+    if look.is_walking {
         if is_own {
             jobs::walk::go_on(cx, index);
         }
@@ -186,6 +227,8 @@ fn process_session(cx: &mut Context<'_>, index: SessionIndex, is_own: bool) {
 
 /// Puts more output into the stream of a connection that the caller is looking at, so that it is not made ready again.
 pub(super) fn refill(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex) {
+    let Some(begun) = jobs::begin_output(cx, id) else { return };
+    let work_before = cx.work().done();
     let was_ready = cx.sessions.ready_mut().mark(id);
     cx.sessions.mark_changed(index);
     process_changes(cx);
@@ -196,6 +239,8 @@ pub(super) fn refill(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex
             cx.sessions.ready_mut().push(id);
         }
     }
+    let units = cx.work().done().saturating_sub(work_before);
+    jobs::end_output(cx, begun, units);
 }
 
 /// Takes a decision of the policy that comes later. The connection goes on from there.
@@ -218,21 +263,21 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
         }
         (PendingDecision::TakeOver { owner, grant, .. }, Answer::TakeOver(reason_code)) => {
             if let Some(grant) = resume::claimed(cx, connection, owner, reason_code, grant) {
-                admission::accept(cx, connection, grant);
+                accept::accept(cx, connection, grant);
             }
         }
-        (PendingDecision::Resubscribe { filters, mut decisions, mut grant }, Answer::Subscribe(code)) => {
+        (PendingDecision::Resubscribe { mut decisions, grant }, Answer::Subscribe(code)) => {
             decisions.set(id, code);
-            if decisions.is_complete() {
-                let codes = decisions.codes().iter().flatten().copied();
-                grant.add_decisions(filters.into_iter().zip(codes));
-                admission::accept(cx, connection, grant);
-            } else {
-                cx.connections.wait(connection, PendingDecision::Resubscribe { filters, decisions, grant });
+            match grant {
+                Some(grant) if decisions.is_complete() => {
+                    accept::accept(cx, connection, Grant { decisions, ..grant });
+                }
+                grant => lifecycle::wait(cx, connection, PendingDecision::Resubscribe { decisions, grant }),
             }
         }
         (PendingDecision::Publish { packet, ack_handle, since, .. }, Answer::Publish(reason_code)) => {
             let index = session.ok_or(UnknownDecision)?;
+            cx.work().spend_bytes(packet.len());
             match packet.decode() {
                 Some(Packet::Publish(message)) => {
                     publish::finish_since(cx, index, MessageRef::of(&message), ack_handle, reason_code, since);
@@ -244,7 +289,7 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
             decisions.set(id, code);
             match request {
                 Some(request) if decisions.is_complete() => subscribe::decided(cx, request, decisions),
-                request => cx.connections.wait(connection, PendingDecision::Subscribe { request, decisions }),
+                request => lifecycle::wait(cx, connection, PendingDecision::Subscribe { request, decisions }),
             }
         }
         _ => bug!("the answer is of the kind of the decision"),

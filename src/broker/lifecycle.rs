@@ -3,13 +3,14 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use super::connections::{Before, Connecting};
+use super::connections::{Before, Connecting, Connections};
 use super::context::Context;
 use super::index::SessionIndex;
 use super::jobs::ring::{Job, Order, Progress};
 use super::jobs::turns::PrincipalIndex;
 use super::jobs::{self, teardown};
 use super::memory_use;
+use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, Ended, Notice, Refusal};
 use super::principal::{Origin, PrincipalName};
 use super::session::Session;
@@ -29,6 +30,7 @@ pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
     if let Some(at) = connecting.reschedule() {
         cx.timers.set(at, Due::Connection(id.key().index));
     }
+    memory_use::count_connection(cx, id);
     if !is_written {
         cx.sessions.ready_mut().push(id);
     }
@@ -41,6 +43,20 @@ pub(super) fn postpone_connection(cx: &mut Context<'_>, id: ConnectionId) {
     let Some(connecting) = cx.connections.connecting(id) else { return };
     connecting.postpone(at);
     cx.timers.set(at, Due::Connection(id.key().index));
+}
+
+/// Lets the timer of a connecting client run at once, because the connection does not wait any more.
+pub(super) fn wake_connection(cx: &mut Context<'_>, id: ConnectionId) {
+    // The client may be accepted by now.
+    let Some(connecting) = cx.connections.connecting(id) else { return };
+    connecting.postpone(cx.now);
+    cx.timers.set(cx.now, Due::Connection(id.key().index));
+}
+
+/// Lets a connection wait for a decision of the policy.
+pub(super) fn wait(cx: &mut Context<'_>, id: ConnectionId, pending: PendingDecision) {
+    cx.connections.wait(id, pending);
+    memory_use::count_connection(cx, id);
 }
 
 /// A command that a session accepts unless its connection is over. It succeeds without effect if the session is gone.
@@ -57,37 +73,44 @@ pub(super) fn command<E>(
 
 /// Opens a connection; see [`Broker::open`](super::Broker::open).
 pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>, origin: Origin) -> ConnectionId {
-    let is_full = cx.connections.len() >= cx.config.max_connections || memory_use::is_full(cx);
+    let principal = cx.jobs.turns_mut().enter(PrincipalName::Origin(origin));
+    let is_full = cx.connections.len() >= cx.config.max_connections
+        || !memory_use::has_room(cx, Some(principal), Connections::SIZE_BEFORE_CONNECT);
     let counters = cx.sessions.counters_mut();
     counters.connections = counters.connections.wrapping_add(1);
-    let principal = cx.jobs.turns_mut().enter(PrincipalName::Origin(origin));
     if is_full {
         counters.connections_refused = counters.connections_refused.wrapping_add(1);
         let connection = cx.connections.open(None, cx.now, origin, principal);
+        charge_new(cx, connection);
         cx.sessions.ready_mut().push(connection);
         let why = Ended::ConnectionLimit;
         cx.policy.notice(Notice::Refused { connection, client_id: None, user_name: None, why });
         return connection;
     }
     let id = cx.connections.open(Some(server), cx.now, origin, principal);
+    charge_new(cx, id);
     schedule_connection(cx, id);
     id
 }
 
+/// Charges a connection that was opened to its principal.
+fn charge_new(cx: &mut Context<'_>, id: ConnectionId) {
+    if let Some((principal, _, charge)) = cx.connections.recount(id) {
+        cx.sessions.account_mut().charge_state(principal, 0, charge);
+    }
+}
+
 /// Removes a connection whose transport is closed; see [`Broker::closed`](super::Broker::closed).
 pub(super) fn close(cx: &mut Context<'_>, id: ConnectionId) {
-    let principal = cx.connections.principal(id);
     // It may have been done before.
-    let Some(before) = cx.connections.close(id) else { return };
+    let Some((before, principal, charge)) = cx.connections.close(id) else { return };
     cx.timers.remove(Due::Connection(id.key().index));
-    if let Some(principal) = principal {
-        cx.jobs.turns_mut().leave(principal);
-    }
+    cx.sessions.account_mut().charge_state(principal, charge, 0);
+    cx.jobs.turns_mut().leave(principal);
     cx.sessions.ready_mut().unmark(id);
     match before {
         Before::Attached(index) => {
-            cx.sessions.count_sent(index);
-            match cx.sessions.get_mut(index) {
+            match cx.sessions.count_sent(index) {
                 Some(session) => session.server_mut().closed(cx.now),
                 None => bug!("a session exists while it has a connection"),
             }
@@ -165,6 +188,7 @@ pub(super) fn end_connecting(cx: &mut Context<'_>, id: ConnectionId, why: Ended<
     let Some(connecting) = cx.connections.connecting(id) else { return };
     let rest = core::mem::take(connecting.acceptor().transmit());
     let before = cx.connections.end(id, rest);
+    memory_use::count_connection(cx, id);
     cx.timers.remove(Due::Connection(id.key().index));
     let counters = cx.sessions.counters_mut();
     if let Ended::Close(Close::Malformed(_) | Close::ProtocolError(_)) = why {
@@ -198,14 +222,24 @@ pub(super) fn disconnect(cx: &mut Context<'_>, index: SessionIndex, reason_code:
     end_connection(cx, index, Ended::Close(Close::Refused(reason_code.into())));
 }
 
+/// Disconnects clients that make their sessions hold more than there is room for.
+pub(super) fn end_excessive(cx: &mut Context<'_>) {
+    while let Some(index) = cx.sessions.next_excessive() {
+        // It may have ended since.
+        if cx.sessions.get(index).is_some_and(|session| session.connection().is_some()) {
+            disconnect(cx, index, DisconnectReasonCode::QuotaExceeded);
+        }
+    }
+}
+
 /// The connection of a session is over. What is still to be written stays with the connection; the session goes on without.
 pub(super) fn end_connection(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>) {
-    cx.sessions.count_sent(index);
-    let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session whose connection ends exists") };
+    let Some(session) = cx.sessions.count_sent(index) else { return bug!("a session whose connection ends exists") };
     let connection = session.connection();
     let rest: Transmit = session.server_mut().detach(cx.now);
     if let Some(id) = connection {
         cx.connections.end(id, rest);
+        memory_use::count_connection(cx, id);
         cx.sessions.ready_mut().push(id);
     }
     detached(cx, index, why);
@@ -226,7 +260,7 @@ pub(super) fn detached(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>
         cx.policy.notice(Notice::Disconnected { client, why });
     }
     cx.sessions.detach(index);
-    cx.router.set_connected(cx.sessions, index);
+    jobs::members::start(cx, index);
 }
 
 /// A session has expired or was ended: it loses its client identifier, and is given nothing more. It is taken apart at once as
@@ -237,15 +271,22 @@ pub(super) fn remove_session(cx: &mut Context<'_>, index: SessionIndex) {
     }
     let Some(key) = cx.sessions.key(index) else { return bug!("a session ends once") };
     let Some(session) = cx.sessions.get(index) else { return bug!("a session ends once") };
-    let (principal, client_id) = (session.principal(), Box::<str>::from(session.client_id()));
+    let client_id = Box::<str>::from(session.client_id());
+    cx.work().spend_more_bytes(client_id.len().saturating_mul(2)); // it is copied and hashed
     cx.registry.remove(cx.sessions, index);
     cx.timers.remove(Due::Session(index));
-    cx.jobs.turns_mut().leave(principal);
     cx.sessions.end(index);
-    let progress = teardown::advance(cx, key);
+    // A session that is taken apart gives messages to others, which may have expired too: the end of one must not lead to that of
+    // the next beyond the budget.
+    let progress = if cx.work().is_spent() {
+        cx.sessions.count_stored(index);
+        Progress::More
+    } else {
+        teardown::advance(cx, key)
+    };
     notify_session_ended(cx, &client_id);
     if matches!(progress, Progress::More)
-        && jobs::start(cx, PrincipalIndex::BROKER, Order::default(), Job::Teardown(key)).is_none()
+        && jobs::start(cx, PrincipalIndex::ENDS, Order::default(), Job::Teardown(key)).is_none()
     {
         // 2^32 jobs are open: it has to be done now.
         while matches!(teardown::advance(cx, key), Progress::More) {}

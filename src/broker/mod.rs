@@ -46,6 +46,8 @@
 //! Other servers may connect as [bridges](crate::codec::Connect::is_bridge). In 3.1 and 3.1.1 every subscription of a bridge
 //! is one with No Local and Retain As Published, and the policy is shown it as that; in 5.0 a bridge asks for them itself.
 
+mod accept;
+mod account;
 mod admission;
 mod config;
 mod connections;
@@ -55,12 +57,12 @@ mod dispatch;
 mod index;
 mod jobs;
 mod lifecycle;
-mod memory;
 mod memory_use;
 mod pending_codes;
 mod pending_decisions;
 mod pieces;
 mod policy;
+mod pool;
 mod principal;
 mod publish;
 mod ready;
@@ -76,8 +78,10 @@ mod sys;
 mod table;
 mod timers;
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
+use self::account::Charges;
 pub use self::config::{BrokerConfig, SharedStrategy};
 use self::connections::{Connections, Output};
 use self::context::Context;
@@ -166,11 +170,15 @@ impl<P: Policy> Broker<P> {
             }
     }
 
-    /// Removes a connection whose transport is closed, or was lost. Its id is void from here on.
+    /// Removes a connection whose transport is closed, or was lost. Its id is void from here on. A will that is due goes out at
+    /// once or by [`poll`](Self::poll), as does what is left of the session.
     pub fn closed(&mut self, now: Instant, id: ConnectionId) {
         let mut cx = self.at(now);
-        lifecycle::close(&mut cx, id);
-        dispatch::process_changes(&mut cx);
+        let principal = cx.connections.principal(id);
+        jobs::work_for(&mut cx, principal, |cx| {
+            lifecycle::close(cx, id);
+            dispatch::process_changes(cx);
+        });
     }
 
     /// Runs the timers that are due, and goes on with work that other calls have begun: at most
@@ -207,7 +215,8 @@ impl<P: Policy> Broker<P> {
     }
 
     /// The output for a transport, in order. Bytes leave by [`advance`](bytes::Buf::advance) alone. Ask again after each
-    /// write, until nothing is left: more may have been held back until then.
+    /// write, until nothing is left: more may have been held back until then. If it is the turn of others first, it still is,
+    /// and [`next_ready`](Self::next_ready) returns the connection when there is more.
     pub fn transmit(&mut self, id: ConnectionId) -> &mut Transmit {
         // Only sessions with messages that wait, or with retained messages to get, have more than they have put out.
         if let Some(index) = self.connections.session(id)
@@ -240,13 +249,18 @@ impl<P: Policy> Broker<P> {
     /// [`UnknownDecision`] if no connection waits for the decision any more, or if the answer is of another kind.
     pub fn answer(&mut self, now: Instant, id: DecisionId, answer: Answer) -> Result<(), UnknownDecision> {
         let mut cx = self.at(now);
-        let done = dispatch::answer(&mut cx, id, answer);
-        if done.is_ok() {
-            // The connection may have something to write, or take input again.
-            dispatch::take_input(&mut cx, id.connection(), &mut &[][..]);
-            cx.sessions.ready_mut().push(id.connection());
-        }
-        dispatch::process_changes(&mut cx);
+        let principal = cx.connections.principal(id.connection());
+        let done = jobs::work_for(&mut cx, principal, |cx| {
+            let done = dispatch::answer(cx, id, answer);
+            if done.is_ok() {
+                // The connection may have something to write, or take input again.
+                dispatch::take_input(cx, id.connection(), &mut &[][..]);
+                cx.sessions.ready_mut().push(id.connection());
+            }
+            dispatch::process_changes(cx);
+            done
+        });
+        memory_use::count_connection(&mut cx, id.connection());
         done
     }
 
@@ -271,8 +285,11 @@ impl<P: Policy> Broker<P> {
     /// Its will is published, unless the client connects again before the Will Delay Interval has passed.
     pub fn disconnect(&mut self, now: Instant, id: ConnectionId, reason_code: DisconnectReasonCode) {
         let mut cx = self.at(now);
-        lifecycle::disconnect_client(&mut cx, id, reason_code);
-        dispatch::process_changes(&mut cx);
+        let principal = cx.connections.principal(id);
+        jobs::work_for(&mut cx, principal, |cx| {
+            lifecycle::disconnect_client(cx, id, reason_code);
+            dispatch::process_changes(cx);
+        });
     }
 
     /// Ends the session of a client, and its connection if it has one; returns whether there was a session.
@@ -300,7 +317,7 @@ impl<P: Policy> Broker<P> {
 
     /// What there is now.
     pub fn status(&self) -> Status {
-        sys::status(&self.connections, &self.sessions, &self.registry, &self.router, &self.timers)
+        sys::status(&self.connections, &self.sessions, &self.registry, &self.router, &self.timers, &self.jobs)
     }
 
     /// The policy.
@@ -355,12 +372,26 @@ impl<P: Policy> Broker<P> {
             assert_eq!(timer, session.scheduled(), "a session knows when its timer runs");
         }
         assert_eq!(self.registry.len(), self.sessions.len(), "each session has one client identifier");
-        self.sessions.assert_consistent();
-        let parties = [self.connections.len(), self.sessions.len(), self.jobs.len()].into_iter().map(u64::from);
-        let known = parties.fold(self.jobs.turns().in_turn() as u64, u64::saturating_add);
-        assert!(u64::from(self.jobs.turns().principals()) <= known, "no principal is left");
+        self.sessions.assert_consistent(self.charges());
+        let retained = self.router.retained();
+        let users = [self.connections.len(), self.sessions.len(), self.jobs.len(), retained].into_iter().map(u64::from);
+        self.jobs.turns().assert_consistent(users.fold(0, u64::saturating_add));
         self.sessions.work().assert_bounded();
         self.router.assert_consistent(&self.sessions);
+    }
+
+    /// What principals are charged for everything but sessions.
+    fn charges(&self) -> BTreeMap<u32, Charges> {
+        let mut charges = BTreeMap::<u32, Charges>::new();
+        for (principal, bytes) in self.connections.charges().chain(self.jobs.charges()) {
+            let own = &mut charges.entry(principal.get()).or_default().state;
+            *own = own.saturating_add(bytes);
+        }
+        for (principal, bytes) in self.router.retained_charges() {
+            let own = &mut charges.entry(principal.get()).or_default().messages;
+            *own = own.saturating_add(bytes);
+        }
+        charges
     }
 }
 

@@ -20,6 +20,11 @@ impl PendingCodes {
         Self { first: Some(first), codes: Vec::new(), missing: 0 }
     }
 
+    /// The size on the heap, in bytes.
+    pub(super) const fn heap(&self) -> usize {
+        self.codes.capacity().saturating_mul(core::mem::size_of::<Option<SubAckReasonCode>>())
+    }
+
     /// The id of the next decision.
     pub(super) fn next_id(&self) -> Option<DecisionId> {
         self.first.map(|first| first.behind(self.codes.len() as u32))

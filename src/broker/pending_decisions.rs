@@ -1,6 +1,7 @@
 //! Decisions of the policy that come later.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -20,8 +21,8 @@ pub(super) enum PendingDecision {
     Reauthenticate(DecisionId),
     /// Whether a client that is not accepted yet may have the session of another user.
     TakeOver { id: DecisionId, owner: Option<Arc<str>>, grant: Grant },
-    /// Which subscriptions of the session that a client resumes go on.
-    Resubscribe { filters: Vec<Vec<u8>>, decisions: PendingCodes, grant: Grant },
+    /// Which subscriptions of the session that a client resumes go on; the grant is `None` while a job works on that.
+    Resubscribe { decisions: Decisions, grant: Option<Grant> },
     /// Whether a message may be published: the packet, and since when it waits.
     Publish { id: DecisionId, packet: PendingPacket, ack_handle: Option<AckHandle>, since: Instant },
     /// Whether a client may subscribe; `None` while a job still asks about other filters of the packet.
@@ -43,25 +44,78 @@ pub(super) struct Grant {
     pub(super) user_name: Option<Arc<str>>,
     /// The user whose session the client may have, if the policy has decided so.
     pub(super) owner: Option<Option<Arc<str>>>,
-    /// The decisions about stored subscriptions, sorted by filter.
-    subscriptions: Vec<(Vec<u8>, SubAckReasonCode)>,
+    /// The decisions about the subscriptions of the session.
+    pub(super) decisions: Decisions,
+}
+
+/// The decisions about the stored subscriptions of a session.
+#[derive(Default)]
+pub(super) struct Decisions {
+    /// The decisions that have come, by filter.
+    known: BTreeMap<Vec<u8>, SubAckReasonCode>,
+    /// The filters that decisions are still to come about.
+    missing: BTreeMap<DecisionId, Vec<u8>>,
+    /// The size of the filters, in bytes.
+    filters: usize,
 }
 
 impl Grant {
-    pub(super) const fn new(accept: Box<Accept>, user_name: Option<Arc<str>>) -> Self {
-        Self { accept, user_name, owner: None, subscriptions: Vec::new() }
+    pub(super) fn new(accept: Box<Accept>, user_name: Option<Arc<str>>) -> Self {
+        Self { accept, user_name, owner: None, decisions: Decisions::default() }
     }
 
-    /// The decision about a stored subscription.
-    pub(super) fn decision(&self, filter: &[u8]) -> Option<SubAckReasonCode> {
-        let find = self.subscriptions.binary_search_by(|(of, _)| (**of).cmp(filter));
-        find.ok().and_then(|at| self.subscriptions.get(at)).map(|&(_, code)| code)
+    /// The size on the heap, in bytes, as far as the client causes it.
+    pub(super) fn heap(&self) -> usize {
+        self.decisions.heap().saturating_add(core::mem::size_of::<Accept>())
+    }
+}
+
+impl Decisions {
+    /// Whether the decision about a filter has come.
+    pub(super) fn is_known(&self, filter: &[u8]) -> bool {
+        self.known.contains_key(filter)
     }
 
-    /// Adds decisions about stored subscriptions.
-    pub(super) fn add_decisions(&mut self, decisions: impl Iterator<Item = (Vec<u8>, SubAckReasonCode)>) {
-        self.subscriptions.extend(decisions);
-        self.subscriptions.sort();
+    /// Adds a decision.
+    pub(super) fn add(&mut self, filter: Vec<u8>, code: SubAckReasonCode) {
+        self.filters = self.filters.saturating_add(filter.capacity());
+        self.known.insert(filter, code);
+    }
+
+    /// A decision comes later.
+    pub(super) fn wait_for(&mut self, id: DecisionId, filter: Vec<u8>) {
+        self.filters = self.filters.saturating_add(filter.capacity());
+        self.missing.insert(id, filter);
+    }
+
+    /// Enters a decision that has come.
+    pub(super) fn set(&mut self, id: DecisionId, code: SubAckReasonCode) {
+        match self.missing.remove(&id) {
+            Some(filter) => {
+                self.known.insert(filter, code);
+            }
+            None => bug!("a decision is entered that was waited for"),
+        }
+    }
+
+    /// Whether all decisions have come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Takes the decision about a filter out.
+    pub(super) fn take(&mut self, filter: &[u8]) -> Option<SubAckReasonCode> {
+        let (known, code) = self.known.remove_entry(filter)?;
+        self.filters = self.filters.saturating_sub(known.capacity());
+        Some(code)
+    }
+
+    /// The size on the heap, in bytes.
+    fn heap(&self) -> usize {
+        /// The size of an entry besides its filter, in bytes, about.
+        const ENTRY: usize = 48;
+        let count = self.known.len().saturating_add(self.missing.len());
+        self.filters.saturating_add(count.saturating_mul(ENTRY))
     }
 }
 
@@ -69,6 +123,11 @@ impl PendingPacket {
     pub(super) fn message(message: &MessageRef<'_>, version: Version) -> Result<Self, EncodeError> {
         let stored = Stored::message(message, None, version)?;
         Ok(Self { version, bytes: stored.bytes().into() })
+    }
+
+    /// The size of the packet, in bytes.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(super) fn decode(&self) -> Option<Packet<'_>> {
@@ -83,6 +142,23 @@ impl PendingPacket {
 }
 
 impl PendingDecision {
+    /// The size on the heap, in bytes.
+    pub(super) fn heap(&self) -> usize {
+        match self {
+            Self::Connect(_) | Self::Reauthenticate(_) => 0,
+            Self::TakeOver { owner, grant, .. } => {
+                owner.as_ref().map_or(0, |owner| owner.len()).saturating_add(grant.heap())
+            }
+            Self::Resubscribe { decisions, grant } => {
+                decisions.heap().saturating_add(grant.as_ref().map_or(0, Grant::heap))
+            }
+            Self::Publish { packet, .. } => packet.bytes.capacity(),
+            Self::Subscribe { request, decisions } => {
+                decisions.heap().saturating_add(request.as_ref().map_or(0, |request| request.heap()))
+            }
+        }
+    }
+
     pub(super) const fn is_subscribe(&self) -> bool {
         matches!(self, Self::Subscribe { .. })
     }
@@ -93,9 +169,8 @@ impl PendingDecision {
             (Self::Connect(own) | Self::Reauthenticate(own), Answer::Connect(_))
             | (Self::Publish { id: own, .. }, Answer::Publish(_))
             | (Self::TakeOver { id: own, .. }, Answer::TakeOver(_)) => *own == id,
-            (Self::Subscribe { decisions, .. } | Self::Resubscribe { decisions, .. }, Answer::Subscribe(_)) => {
-                decisions.waits_for(id)
-            }
+            (Self::Subscribe { decisions, .. }, Answer::Subscribe(_)) => decisions.waits_for(id),
+            (Self::Resubscribe { decisions, .. }, Answer::Subscribe(_)) => decisions.missing.contains_key(&id),
             _ => false,
         }
     }

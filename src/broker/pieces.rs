@@ -9,6 +9,8 @@ pub(super) struct Pieces<T, const N: usize> {
     /// Each is full but for the last.
     pieces: Vec<Vec<T>>,
     len: u32,
+    /// Number of values that there is memory for.
+    capacity: u32,
 }
 
 impl<T, const N: usize> Pieces<T, N> {
@@ -16,7 +18,7 @@ impl<T, const N: usize> Pieces<T, N> {
 
     pub(super) const fn new() -> Self {
         let () = Self::IS_POWER_OF_TWO;
-        Self { pieces: Vec::new(), len: 0 }
+        Self { pieces: Vec::new(), len: 0, capacity: 0 }
     }
 
     /// Number of values.
@@ -27,10 +29,8 @@ impl<T, const N: usize> Pieces<T, N> {
 
     /// The size in bytes, without what the values themselves have on the heap.
     pub(super) fn bytes(&self) -> usize {
-        let full = self.pieces.len().saturating_sub(1).saturating_mul(N);
-        let values = full.saturating_add(self.pieces.last().map_or(0, Vec::capacity));
         let directory = self.pieces.capacity().saturating_mul(core::mem::size_of::<Vec<T>>());
-        values.saturating_mul(core::mem::size_of::<T>()).saturating_add(directory)
+        (self.capacity as usize).saturating_mul(core::mem::size_of::<T>()).saturating_add(directory)
     }
 
     /// The piece that has this index, and the place in it.
@@ -58,17 +58,24 @@ impl<T, const N: usize> Pieces<T, N> {
     pub(super) fn push(&mut self, value: T) -> Option<u32> {
         let index = self.len;
         self.len = index.checked_add(1)?;
-        match self.pieces.last_mut() {
-            Some(piece) if piece.len() < N => piece.push(value),
+        let (before, after) = match self.pieces.last_mut() {
+            Some(piece) if piece.len() < N => {
+                let before = piece.capacity();
+                piece.push(value);
+                (before, piece.capacity())
+            }
             last => {
                 let mut piece = Vec::new();
                 if last.is_some() {
                     piece.reserve_exact(N);
                 }
                 piece.push(value);
+                let after = piece.capacity();
                 self.pieces.push(piece);
+                (0, after)
             }
-        }
+        };
+        self.capacity = self.capacity.saturating_add(after.saturating_sub(before) as u32);
         Some(index)
     }
 
@@ -77,15 +84,11 @@ impl<T, const N: usize> Pieces<T, N> {
         let piece = self.pieces.last_mut()?;
         let value = piece.pop()?;
         if piece.is_empty() {
+            self.capacity = self.capacity.saturating_sub(piece.capacity() as u32);
             self.pieces.pop();
         }
         self.len = self.len.saturating_sub(1);
         Some(value)
-    }
-
-    /// The values in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pieces.iter().flatten()
     }
 }
 
@@ -102,7 +105,7 @@ mod tests {
         (100..1000).for_each(|value| assert_eq!(array.push(value), Some(value)));
         assert!((8..100).all(|index| array.get(index).map(core::ptr::from_ref) == places.get(index as usize).copied().flatten()));
         assert_eq!((array.len(), array.get(999), array.get(1000)), (1000, Some(&999), None));
-        assert!(array.iter().copied().eq(0..1000));
+        assert!((0..1000).all(|index| array.get(index) == Some(&index)));
         for value in (0..1000).rev() {
             assert_eq!(array.pop(), Some(value));
         }

@@ -4,6 +4,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::IpAddr;
 
+use crate::heap_size::ARC;
+
 /// Where a connection comes from: the party that bears the work of clients without an authenticated user.
 ///
 /// An address is an origin by itself, of IPv6 the network of 64 bits that it is in, because one party has all of that. An
@@ -50,6 +52,16 @@ pub(super) enum PrincipalName {
     Origin(Origin),
     User(Arc<str>),
     Named(Arc<str>),
+}
+
+impl PrincipalName {
+    /// The size on the heap, in bytes.
+    pub(super) fn heap(&self) -> usize {
+        match self {
+            Self::Origin(_) => 0,
+            Self::User(name) | Self::Named(name) => name.len().saturating_add(ARC),
+        }
+    }
 }
 
 impl Principal {

@@ -11,11 +11,13 @@ use super::jobs::publication::{Publication, Source, State};
 use super::jobs::ring::{Job, Order, Progress};
 use super::jobs::turns::PrincipalIndex;
 use super::lifecycle;
+use super::memory_use;
 use super::pending_decisions::{PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
 use super::router::retained_message::{Publisher, RetainedMessage};
-use super::router::{Outcome, Published};
+use super::router::{self, Outcome, Published};
 use super::session::Session;
+use super::sessions::Sessions;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
 use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will};
@@ -25,21 +27,50 @@ use crate::topic::TopicName;
 /// The messages of the embedding program's own that may be on their way at a time.
 const MAX_OWN: usize = 1000;
 
+/// Whoever publishes a message, in the call in which it comes; what goes on as a job has a [`Source`].
+#[derive(Clone, Copy)]
+pub(super) enum Publishing<'a> {
+    Client(SessionIndex, Option<AckHandle>),
+    /// A client by its will: the session and the client identifier.
+    Will(SessionIndex, &'a str),
+    /// The broker itself, or the embedding program.
+    Broker,
+}
+
+impl<'a> Publishing<'a> {
+    /// The session that the message comes by.
+    const fn session(self) -> Option<SessionIndex> {
+        match self {
+            Self::Client(index, _) | Self::Will(index, _) => Some(index),
+            Self::Broker => None,
+        }
+    }
+
+    /// The client identifier whose jobs run before the message; empty for the broker itself.
+    fn order(self, sessions: &'a Sessions) -> &'a str {
+        match self {
+            Self::Client(index, _) => sessions.client_id(index).unwrap_or_default(),
+            Self::Will(_, client_id) => client_id,
+            Self::Broker => "",
+        }
+    }
+}
+
 /// Publishes a message of the embedding program's own; see [`Broker::publish`](super::Broker::publish).
 pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<(), PublishError> {
     let publish = message.checked()?;
     let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*publish.properties };
-    let large = publish.large().map(|large| cx.sessions.memory().payloads().share(large.clone()));
+    let large = publish.large().map(|large| cx.sessions.account().payloads().share(large.clone()));
     let payload = if large.is_some() { &[] } else { publish.payload };
     let publish = MessageRef { payload, properties: &properties, ..publish };
     Stored::message_len(&publish, None, Version::V5)?;
-    if cx.router.has_too_many_levels(publish.topic.levels()) {
+    if cx.router.has_too_many_levels(publish.topic.as_bytes()) {
         return Err(PublishError::TooManyLevels);
     }
     if cx.jobs.open_of("") >= MAX_OWN {
         return Err(PublishError::QueueFull);
     }
-    match begin(cx, Source::Broker, None, &publish, large) {
+    match begin(cx, Publishing::Broker, &publish, large) {
         None | Some(Ok(_)) => Ok(()),
         Some(Err(_)) => Err(PublishError::QueueFull),
     }
@@ -49,20 +80,31 @@ pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result
 pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &ReceivedMessage<'_>) {
     let received = &mut cx.sessions.counters_mut().messages_received;
     *received = received.wrapping_add(1);
+    if !message.properties.user_properties.is_empty() {
+        cx.work().spend(router::cost_of_pairs(&message.properties.user_properties));
+    }
     let Some(client) = cx.sessions.get(index).and_then(Session::client) else {
         return bug!("a session that receives a message has a connection");
     };
     let (connection, version) = (client.connection, client.version);
     let id = cx.connections.next_decision(connection);
     let decision = cx.policy.publish(id, client, message);
-    let properties = message.content_properties();
-    let publish = message.content(&properties);
+    // Properties are large, and not copied without need.
+    let content;
+    let properties = if message.properties.subscription_identifiers.is_empty() {
+        &message.properties
+    } else {
+        content = message.content_properties();
+        &content
+    };
+    let publish = message.content(properties);
     match decision {
-        Decision::Now(reason_code) => finish(cx, index, publish, message.ack_handle, reason_code),
+        Decision::Now(reason_code) => finish(cx, index, &publish, message.ack_handle, reason_code),
         Decision::Later => match PendingPacket::message(&publish, version) {
             Ok(packet) => {
+                cx.sessions.work_mut().spend_bytes(packet.len());
                 let (ack_handle, since) = (message.ack_handle, cx.now);
-                cx.connections.wait(connection, PendingDecision::Publish { id, packet, ack_handle, since });
+                lifecycle::wait(cx, connection, PendingDecision::Publish { id, packet, ack_handle, since });
             }
             Err(_) => {
                 bug!("a message that was received can be encoded");
@@ -95,14 +137,14 @@ pub(super) fn finish_since(
         }
         *interval = interval.saturating_sub(waited);
     }
-    finish(cx, index, MessageRef { properties: &properties, ..publish }, ack_handle, decision);
+    finish(cx, index, &MessageRef { properties: &properties, ..publish }, ack_handle, decision);
 }
 
 /// The policy has decided on a message of a client.
 fn finish(
     cx: &mut Context<'_>,
     index: SessionIndex,
-    publish: MessageRef<'_>,
+    publish: &MessageRef<'_>,
     ack_handle: Option<AckHandle>,
     decision: PubAckReasonCode,
 ) {
@@ -111,8 +153,7 @@ fn finish(
     } else if is_own(publish.topic) {
         Err(PubAckReasonCode::NotAuthorized)
     } else {
-        let Some(session) = cx.sessions.key(index) else { return bug!("the session of a publisher exists") };
-        match begin(cx, Source::Client { session, ack_handle }, Some(index), &publish, None) {
+        match begin(cx, Publishing::Client(index, ack_handle), publish, None) {
             Some(done) => done,
             None => return,
         }
@@ -143,71 +184,90 @@ fn settle(
     acknowledge(cx, index, ack_handle, reason_code);
 }
 
-/// Begins to publish a message of a client or of the broker's own: it is retained if its RETAIN flag is set, and forwarded.
-/// Returns what became of it, or `None` if that comes later: the message is a job then.
+/// Begins to publish a message: it is retained if its RETAIN flag is set, and forwarded. Returns what became of it, or `None`
+/// if that comes later: the message is a job then.
 pub(super) fn begin(
     cx: &mut Context<'_>,
-    source: Source,
-    from: Option<SessionIndex>,
+    publishing: Publishing<'_>,
     publish: &MessageRef<'_>,
     large: Option<Bytes>,
 ) -> Option<Result<Outcome, PubAckReasonCode>> {
-    let retained = publish.retain.then_some(publish.topic);
     // Most of the time no job is open.
-    let has_to_wait = cx.jobs.has_chains() && {
-        let client_id = order_of(cx, &source, from);
-        cx.jobs.has_to_wait(Order { client_id: Some(&client_id), retained })
-    };
-    if !has_to_wait {
-        return match route(cx, &source, from, publish, large) {
-            Ok(Published::Done(outcome)) => Some(Ok(outcome)),
-            Ok(Published::Spreading(spread)) => start(cx, source, from, retained, State::Spreading(spread)),
-            Err(reason_code) => Some(Err(reason_code)),
-        };
-    }
-    let large = match large {
-        None if publish.payload.len() >= LARGE => {
-            Some(cx.sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)))
+    if cx.jobs.has_chains() {
+        let retained = publish.retain.then_some(publish.topic);
+        let client_id = publishing.order(cx.sessions);
+        let looked_up = client_id.len().saturating_add(retained.map_or(0, |topic| topic.as_bytes().len()));
+        let has_to_wait = cx.jobs.has_to_wait(Order { client_id: Some(client_id), retained });
+        cx.work().spend_more_bytes(looked_up);
+        if has_to_wait {
+            return begin_later(cx, publishing, publish, large);
         }
+    }
+    let will = if let Publishing::Will(_, client_id) = publishing { Some(client_id) } else { None };
+    match route(cx, publishing.session(), will, publish, large) {
+        Ok(Published::Done(outcome)) => Some(Ok(outcome)),
+        Ok(Published::Spreading(spread)) => start(cx, publishing, publish, State::Spreading(spread)),
+        Err(reason_code) => Some(Err(reason_code)),
+    }
+}
+
+/// Makes a message a job that waits for the earlier ones.
+#[cold]
+fn begin_later(
+    cx: &mut Context<'_>,
+    publishing: Publishing<'_>,
+    publish: &MessageRef<'_>,
+    large: Option<Bytes>,
+) -> Option<Result<Outcome, PubAckReasonCode>> {
+    let large = match large {
+        None if publish.payload.len() >= LARGE => Some(cx.sessions.share_payload(publish.payload)),
         large => large,
     };
     let payload = if large.is_some() { &[] } else { publish.payload };
     let owned = MessageRef { payload, ..*publish };
     let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-    cx.work().spend_bytes(payload.len());
     match RetainedMessage::new(&owned, large.as_ref(), expires_after, Publisher::BROKER, cx.now) {
-        Ok(message) => start(cx, source, from, retained, State::Waiting(Box::new(message))),
+        Ok(message) => {
+            cx.work().spend_bytes(message.own_len());
+            start(cx, publishing, publish, State::Waiting(Box::new(message)))
+        }
         Err(_) => Some(Err(PubAckReasonCode::ImplementationSpecificError)),
     }
 }
 
-/// The client identifier whose jobs run before a message; empty for the broker itself.
-fn order_of(cx: &Context<'_>, source: &Source, from: Option<SessionIndex>) -> Box<str> {
-    match source {
-        Source::Client { .. } => from.and_then(|index| cx.sessions.client_id(index)).unwrap_or_default().into(),
-        Source::Will { client_id, .. } => client_id.clone(),
-        Source::Broker => Box::default(),
-    }
-}
-
 /// A message goes on as a job: it is accepted, whatever becomes of the connection.
+#[cold]
 fn start(
     cx: &mut Context<'_>,
-    source: Source,
-    from: Option<SessionIndex>,
-    retained: Option<TopicName<'_>>,
+    publishing: Publishing<'_>,
+    publish: &MessageRef<'_>,
     state: State,
 ) -> Option<Result<Outcome, PubAckReasonCode>> {
-    if let Source::Client { ack_handle: Some(ack_handle), .. } = source
-        && let Some(session) = from.and_then(|index| cx.sessions.get_mut(index))
+    let index = publishing.session();
+    if let Publishing::Client(index, Some(ack_handle)) = publishing
+        && let Some(session) = cx.sessions.get_mut(index)
     {
         session.server_mut().accept_ownership(ack_handle);
     }
     // The publisher bears the work.
-    let session = from.and_then(|index| cx.sessions.get(index));
+    let session = index.and_then(|index| cx.sessions.get(index));
     let principal = session.map_or(PrincipalIndex::BROKER, Session::principal);
-    let client_id = order_of(cx, &source, from);
+    let client_id: Box<str> = publishing.order(cx.sessions).into();
+    cx.work().spend_more_bytes(client_id.len());
+    let key = index.and_then(|index| cx.sessions.key(index));
+    let source = match publishing {
+        Publishing::Client(_, ack_handle) => {
+            let Some(session) = key else {
+                bug!("the session of a publisher exists");
+                return Some(Err(PubAckReasonCode::UnspecifiedError));
+            };
+            Source::Client { session, ack_handle }
+        }
+        Publishing::Will(_, client_id) => Source::Will { session: key, client_id: client_id.into() },
+        Publishing::Broker => Source::Broker,
+    };
     let job = Job::Publication(Box::new(Publication { source, state }));
+    let retained = publish.retain.then_some(publish.topic);
     match jobs::start(cx, principal, Order { client_id: Some(&client_id), retained }, job) {
         Some(_) => None,
         None => Some(Err(PubAckReasonCode::QuotaExceeded)), // 2^32 jobs are open
@@ -225,6 +285,7 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
     let message = match state {
         State::Spreading(spread) => {
             let Some(outcome) = cx.router.spread(cx.sessions, cx.now, from, spread) else { return Progress::More };
+            jobs::walk::wake_waiting(cx, spread.number());
             if let Some((publish, ..)) = spread.message().message(cx.now) {
                 end(cx, source, from, publish.topic, publish.retain, Ok(outcome));
             }
@@ -233,6 +294,7 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
         State::Waiting(message) => message,
     };
     let now = cx.now;
+    cx.work().spend_more_bytes(message.own_len()); // it is decoded
     let Some((publish, large, _)) = message.message(now) else { return Progress::Done };
     let (publish, large) = (MessageRef::of(&publish), large.cloned());
     let done = if message.is_expired(now) {
@@ -242,7 +304,8 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
         }
         Ok(Published::Done(Outcome { has_subscribers: true, ..Outcome::default() }))
     } else {
-        route(cx, source, from, &publish, large)
+        let will = if let Source::Will { client_id, .. } = source { Some(&**client_id) } else { None };
+        route(cx, from, will, &publish, large)
     };
     let done = match done {
         Ok(Published::Spreading(spread)) => {
@@ -285,12 +348,12 @@ fn end(
     }
 }
 
-/// Retains a message if its RETAIN flag is set, and forwards it, or begins to. A will that cannot be retained is forwarded all
-/// the same.
+/// Retains a message if its RETAIN flag is set, and forwards it, or begins to. A will, which comes with its client identifier,
+/// is forwarded all the same if it cannot be retained.
 fn route(
     cx: &mut Context<'_>,
-    source: &Source,
     from: Option<SessionIndex>,
+    will: Option<&str>,
     publish: &MessageRef<'_>,
     large: Option<Bytes>,
 ) -> Result<Published, PubAckReasonCode> {
@@ -300,24 +363,26 @@ fn route(
         Ok(Some((expires_at, reference))) => {
             retained = Some(reference).filter(|_| !is_removal);
             cx.timers.set(expires_at, Due::Retained(reference.topic()));
+            memory_use::count_publishers(cx);
         }
         Ok(None) => {}
-        Err(reason_code) => match source {
-            Source::Will { client_id, .. } => {
-                count_refused(cx);
-                notify_will_refused(cx, client_id, publish.topic.as_str(), reason_code);
-            }
-            Source::Client { .. } | Source::Broker => return Err(reason_code),
-        },
+        Err(reason_code) => {
+            let client_id = will.ok_or(reason_code)?;
+            count_refused(cx);
+            notify_will_refused(cx, client_id, publish.topic.as_str(), reason_code);
+        }
     }
-    let payload = if large.is_some() { &[] } else { publish.payload };
-    cx.router.forward(cx.sessions, cx.now, from, MessageRef { payload, ..*publish }, large, retained)
+    if large.is_none() {
+        return cx.router.forward(cx.sessions, cx.now, from, publish, None, retained);
+    }
+    cx.router.forward(cx.sessions, cx.now, from, &MessageRef { payload: &[], ..*publish }, large, retained)
 }
 
 /// Removes the retained message of a topic, if there is one.
 fn remove_retained(cx: &mut Context<'_>, topic: TopicName<'_>) {
     if let Some(removed) = cx.router.remove_retained(cx.sessions, topic) {
         cx.timers.remove(Due::Retained(removed.topic()));
+        memory_use::count_publishers(cx);
     }
 }
 
@@ -339,6 +404,9 @@ pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Wil
     let Ok(message) = Message::try_from(will) else { return bug!("a will that was received is a message") };
     let Ok(publish) = message.checked() else { return bug!("a will that was received can be published") };
     let client_id: Box<str> = cx.sessions.client_id(index).unwrap_or_default().into();
+    // The texts of the will are checked.
+    cx.work().spend(router::cost_of_copy(&publish));
+    cx.work().spend_more_bytes(client_id.len());
     if is_own(publish.topic) {
         let counters = cx.sessions.counters_mut();
         counters.wills_refused = counters.wills_refused.wrapping_add(1);
@@ -346,9 +414,8 @@ pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Wil
     }
     let counters = cx.sessions.counters_mut();
     counters.wills = counters.wills.wrapping_add(1);
-    let source = Source::Will { session: cx.sessions.key(index), client_id };
-    if let Some(Err(reason_code)) = begin(cx, source.clone(), Some(index), &publish, None) {
-        end(cx, &source, Some(index), publish.topic, publish.retain, Err(reason_code));
+    if let Some(Err(reason_code)) = begin(cx, Publishing::Will(index, &client_id), &publish, None) {
+        notify_will_refused(cx, &client_id, publish.topic.as_str(), reason_code);
     }
 }
 
@@ -373,5 +440,5 @@ fn notify_refused(cx: &mut Context<'_>, index: SessionIndex, topic: TopicName<'_
 
 /// Whether a topic is one of the broker's own, where no client publishes.
 pub(super) fn is_own(topic: TopicName<'_>) -> bool {
-    topic.levels().next() == Some(b"$SYS")
+    topic.as_bytes().strip_prefix(b"$SYS").is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
 }

@@ -1,5 +1,8 @@
-//! What the policy decides before a client gets a session that exists: whether the client may have the session of another
-//! user, and whether the stored subscriptions go on.
+//! A client gets a session that exists: the policy decides whether the client may have the session of another user, and
+//! whether the stored subscriptions go on.
+//!
+//! A session may have thousands of subscriptions: what a call does not finish is a [job](super::jobs) of the client
+//! identifier: its subscriptions do not change meanwhile, and CONNACK is sent when all of them are done.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -7,16 +10,12 @@ use alloc::vec::Vec;
 use super::context::Context;
 use super::index::SessionIndex;
 use super::lifecycle;
-use super::pending_codes::PendingCodes;
-use super::pending_decisions::{Grant, PendingDecision};
+use super::pending_decisions::{Decisions, Grant, PendingDecision};
 use super::policy::{Client, ConnectionId, Decision, TakeOver};
 use super::router::list_id::ListId;
-use super::subscribe;
+use super::router::subscribers::Subscriber;
 use crate::codec::{ConnAckReasonCode, RetainHandling, SubAckReasonCode, Subscription, Version};
 use crate::topic::TopicFilter;
-
-/// The decisions about all subscriptions of a session, sorted by list.
-pub(super) type StoredDecisions = Vec<(ListId, SubAckReasonCode)>;
 
 /// A client that is about to be accepted.
 #[derive(Clone, Copy)]
@@ -27,26 +26,9 @@ pub(super) struct Newcomer<'a> {
     pub(super) clean_start: bool,
 }
 
-/// Asks the policy for the decisions that are still needed before a client gets this session. `None` if the client has been
-/// refused, or waits for a decision; [`accept`](super::admission::accept) begins anew then, as the session may have changed
-/// meanwhile.
-pub(super) fn claim(
-    cx: &mut Context<'_>,
-    index: SessionIndex,
-    newcomer: Newcomer<'_>,
-    grant: Grant,
-) -> Option<(Grant, StoredDecisions)> {
-    let grant = claim_from_owner(cx, index, newcomer, grant)?;
-    let session = cx.sessions.get(index)?;
-    let is_resumed = !newcomer.clean_start && session.server().outlives_connection(cx.now);
-    if !is_resumed || session.subscriptions().is_empty() {
-        return Some((grant, Vec::new()));
-    }
-    claim_subscriptions(cx, index, newcomer, grant)
-}
-
-/// A session belongs to the user who has begun it. With Clean Start too, another user would end it.
-fn claim_from_owner(cx: &mut Context<'_>, index: SessionIndex, newcomer: Newcomer<'_>, grant: Grant) -> Option<Grant> {
+/// A session belongs to the user who has begun it. With Clean Start too, another user would end it. Returns `None` if the
+/// client has been refused, or waits for the decision of the policy; [`accept`](super::accept::accept) begins anew then.
+pub(super) fn claim(cx: &mut Context<'_>, index: SessionIndex, newcomer: Newcomer<'_>, grant: Grant) -> Option<Grant> {
     let session = cx.sessions.get(index)?;
     let is_connected = session.connection().is_some();
     let is_alive = is_connected || !session.server().is_expired(cx.now);
@@ -62,7 +44,7 @@ fn claim_from_owner(cx: &mut Context<'_>, index: SessionIndex, newcomer: Newcome
     match cx.policy.take_over(id, &take_over) {
         Decision::Now(reason_code) => claimed(cx, connection, owner, reason_code, grant),
         Decision::Later => {
-            cx.connections.wait(connection, PendingDecision::TakeOver { id, owner, grant });
+            lifecycle::wait(cx, connection, PendingDecision::TakeOver { id, owner, grant });
             None
         }
     }
@@ -85,62 +67,102 @@ pub(super) fn claimed(
     Some(grant)
 }
 
-/// The rights of a user may have changed since its last connection: the policy decides about each stored subscription again.
-fn claim_subscriptions(
-    cx: &mut Context<'_>,
-    index: SessionIndex,
-    newcomer: Newcomer<'_>,
-    grant: Grant,
-) -> Option<(Grant, StoredDecisions)> {
-    let Newcomer { connection, client_id, version, .. } = newcomer;
-    let stored = cx.router.stored_subscriptions(index, cx.sessions.get(index)?);
-    let mut known = Vec::with_capacity(stored.len());
-    let first = cx.connections.next_decisions(connection, stored.len() as u32);
-    let (mut filters, mut decisions) = (Vec::new(), PendingCodes::new(first));
-    for (list, subscriber, filter) in stored {
-        if let Some(code) = grant.decision(&filter) {
-            known.push((list, code));
-            continue;
-        }
-        let subscription = Subscription {
-            filter: TopicFilter::validated(&filter),
-            qos: subscriber.options.qos,
-            no_local: subscriber.options.no_local,
-            retain_as_published: subscriber.options.retain_as_published,
-            retain_handling: RetainHandling::DoNotSend,
-        };
-        let client = Client { connection, id: client_id, user_name: grant.user_name.as_deref(), version };
-        let Some(id) = decisions.next_id() else {
-            bug!("the ids of decisions are reserved");
-            return None;
-        };
-        let code = match cx.policy.resubscribe(id, client, &subscription) {
-            Decision::Now(code) => {
-                known.push((list, code));
-                Some(code)
-            }
-            Decision::Later => None,
-        };
-        decisions.push(code);
-        filters.push(filter);
+/// Lets the connection of a client that is not accepted yet wait: its input is not taken, and no time counts against it.
+pub(super) fn hold(cx: &mut Context<'_>, connection: ConnectionId, grant: &mut Grant) {
+    if cx.connections.pending_mut(connection).is_none() {
+        let decisions = core::mem::take(&mut grant.decisions);
+        lifecycle::wait(cx, connection, PendingDecision::Resubscribe { decisions, grant: None });
     }
-    if decisions.is_complete() {
-        return Some((grant, known));
-    }
-    cx.connections.wait(connection, PendingDecision::Resubscribe { filters, decisions, grant });
-    None
 }
 
-/// Ends the stored subscriptions of a resumed session that are not granted any more, and lowers the QoS of others. A
-/// subscription without decision is not granted.
-pub(super) fn restrict_subscriptions(cx: &mut Context<'_>, index: SessionIndex, decisions: &StoredDecisions) {
-    let lists: Vec<_> = cx.sessions.get(index).map_or_else(Vec::new, |session| session.subscriptions().to_vec());
-    for (list, _) in lists {
-        let at = decisions.binary_search_by_key(&list, |&(list, _)| list);
-        let code = at.ok().and_then(|at| decisions.get(at));
-        let code = code.map_or(SubAckReasonCode::UnspecifiedError, |&(_, code)| code);
-        if let Err((filter, reason_code)) = cx.router.restrict(cx.sessions, index, list, code) {
-            subscribe::notify_refused(cx, index, TopicFilter::validated(&filter), reason_code);
+/// The connection waits no more: its decisions go to the grant.
+pub(super) fn release(cx: &mut Context<'_>, connection: ConnectionId, grant: Grant) -> Grant {
+    let pending = cx.connections.take_pending(connection, |it| matches!(it, PendingDecision::Resubscribe { .. }));
+    match pending {
+        Some(PendingDecision::Resubscribe { decisions, .. }) => Grant { decisions, ..grant },
+        _ => grant,
+    }
+}
+
+/// The decisions so far: they are with the connection once it has to wait.
+fn decisions<'a>(cx: &'a mut Context<'_>, connection: ConnectionId, grant: &'a mut Grant) -> &'a mut Decisions {
+    match cx.connections.pending_mut(connection) {
+        Some(PendingDecision::Resubscribe { decisions, .. }) => decisions,
+        _ => &mut grant.decisions,
+    }
+}
+
+/// The next stored subscription of a session, with its list and its filter.
+fn next_stored(
+    cx: &mut Context<'_>,
+    index: SessionIndex,
+    last: &mut Option<ListId>,
+) -> Option<(ListId, Subscriber, Vec<u8>)> {
+    let (list, position) = cx.sessions.get(index)?.subscription_behind(*last)?;
+    *last = Some(list);
+    let (subscriber, filter) = cx.router.stored_subscription(index, list, position)?;
+    cx.work().spend_bytes(filter.len());
+    Some((list, subscriber, filter))
+}
+
+/// The rights of a user may have changed since its last connection: the policy decides about each stored subscription again.
+/// Returns whether it was asked about all.
+pub(super) fn ask(
+    cx: &mut Context<'_>,
+    (index, client_id): (SessionIndex, &str),
+    connection: ConnectionId,
+    grant: &mut Grant,
+    last: &mut Option<ListId>,
+) -> bool {
+    let client = cx.connections.connecting(connection).and_then(|connecting| connecting.acceptor().client());
+    let Some(version) = client.map(|(_, version)| version) else { return true };
+    while let Some((_, subscriber, filter)) = next_stored(cx, index, last) {
+        if !decisions(cx, connection, grant).is_known(&filter) {
+            let id = cx.connections.next_decision(connection);
+            let subscription = Subscription {
+                filter: TopicFilter::validated(&filter),
+                qos: subscriber.options.qos,
+                no_local: subscriber.options.no_local,
+                retain_as_published: subscriber.options.retain_as_published,
+                retain_handling: RetainHandling::DoNotSend,
+            };
+            let client = Client { connection, id: client_id, user_name: grant.user_name.as_deref(), version };
+            let decision = cx.policy.resubscribe(id, client, &subscription);
+            cx.work().spend(1);
+            match decision {
+                Decision::Now(code) => decisions(cx, connection, grant).add(filter, code),
+                Decision::Later => {
+                    decisions(cx, connection, grant).wait_for(id, filter);
+                    hold(cx, connection, grant);
+                }
+            }
+        }
+        if cx.work().is_spent() {
+            return false;
         }
     }
+    true
+}
+
+/// Ends the stored subscriptions that are not granted any more, and lowers the QoS of others. A subscription without decision
+/// is not granted. Returns whether all are done.
+pub(super) fn restrict(
+    cx: &mut Context<'_>,
+    index: SessionIndex,
+    connection: ConnectionId,
+    grant: &mut Grant,
+    last: &mut Option<ListId>,
+    refused: &mut Vec<(Vec<u8>, SubAckReasonCode)>,
+) -> bool {
+    while let Some((list, _, filter)) = next_stored(cx, index, last) {
+        let code = decisions(cx, connection, grant).take(&filter).unwrap_or(SubAckReasonCode::UnspecifiedError);
+        if let Err(reason_code) = cx.router.restrict(cx.sessions, index, list, code) {
+            refused.push((filter, reason_code));
+        }
+        cx.work().spend(1);
+        if cx.work().is_spent() {
+            return false;
+        }
+    }
+    true
 }

@@ -4,12 +4,17 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bytes::Buf;
+
+use super::account::StoredMessages;
 use super::jobs::turns::PrincipalIndex;
 use super::policy::{Client, ConnectionId};
 use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
+use super::slab::Slab;
 use crate::codec::{Subscription, Version};
-use crate::server::{Action, ServerSession};
+use crate::heap_size::ARC;
+use crate::server::ServerSession;
 use crate::time::Instant;
 
 /// A session, and what the broker has to know about it.
@@ -23,12 +28,18 @@ pub(super) struct Session {
     is_held: bool,
     /// Whether jobs of the client identifier are open: the input of the connection is not taken meanwhile.
     is_busy: bool,
+    /// Whether a job moves the session in its groups.
+    is_moving: bool,
     /// The principal of the last connection.
     principal: PrincipalIndex,
     /// Whether a copy of a message needs no more than the session itself: not while it is to get retained messages.
     is_plain: bool,
-    /// Whether the session has ended, and is only to be taken apart.
-    has_ended: bool,
+    standing: Standing,
+    /// Whether the messages that were last counted were all in flight.
+    is_window: bool,
+    /// Whether only the number of messages in flight and the size of buffers can have changed since the session was last
+    /// counted, unless something [rare](ServerSession::has_rare_heap) appears on the heap.
+    is_settled: bool,
     /// The number of the message that was last merged for this session, and its position there.
     merged_at: (u32, u32),
     server: ServerSession,
@@ -42,16 +53,33 @@ pub(super) struct Session {
     owner: Option<Arc<str>>,
     /// When the session's timer runs; never later than the session needs it.
     scheduled: Instant,
-    /// Messages and bytes that the session stored when they were last counted.
+    /// The number and the size of the messages that the session stored when they were last counted.
     counted: (u32, u32),
+    /// What is charged for the topic filters of the subscriptions, in bytes.
+    filters: u32,
     /// The size on the heap, without stored messages, when it was last counted.
     counted_heap: u32,
-    /// Bytes that were written on this connection when they were last counted.
-    counted_sent: u64,
+    /// The part of the size on the heap that seldom changes: all but the output and the table of messages in flight.
+    rest_of_heap: u32,
+    /// Bytes that were written on this connection when they were last counted, modulo 2^32.
+    counted_sent: u32,
 }
 
-/// The size of the counts of an `Arc`, in bytes.
-const ARC: usize = 2 * core::mem::size_of::<usize>();
+/// What a session is given.
+#[derive(Clone, Copy)]
+enum Standing {
+    Usual,
+    /// The session has grown although there was no room for that: it gets no more copies of messages until there is.
+    Restrained,
+    /// The session has ended: it is only to be taken apart.
+    Ended,
+}
+
+/// The largest size on the heap that is counted besides buffers, which take less than 2 GiB.
+const MAX_REST: u64 = 1 << 31;
+
+// Each byte counts: there are many sessions.
+const _: () = assert!(core::mem::size_of::<usize>() != 8 || core::mem::size_of::<Session>() <= 480);
 
 impl Session {
     pub(super) const fn new(server: ServerSession) -> Self {
@@ -60,9 +88,12 @@ impl Session {
             is_changed: false,
             is_held: false,
             is_busy: false,
+            is_moving: false,
             principal: PrincipalIndex::BROKER,
             is_plain: true,
-            has_ended: false,
+            standing: Standing::Usual,
+            is_window: false,
+            is_settled: false,
             merged_at: (0, 0),
             server,
             walk: None,
@@ -71,7 +102,9 @@ impl Session {
             owner: None,
             scheduled: Instant::NEVER,
             counted: (0, 0),
+            filters: 0,
             counted_heap: 0,
+            rest_of_heap: 0,
             counted_sent: 0,
         }
     }
@@ -147,12 +180,27 @@ impl Session {
         self.subscriptions.get(at).map(|&(_, position)| position)
     }
 
+    /// The first subscription behind that of a list, or the first one of all: the list, and the position there.
+    pub(super) fn subscription_behind(&self, list: Option<ListId>) -> Option<(ListId, u32)> {
+        let at = list.map_or(0, |list| self.subscriptions.partition_point(|&(it, _)| it <= list));
+        self.subscriptions.get(at).copied()
+    }
+
+    /// The last shared subscription before that of a list, or the last one of all. Shared subscriptions are the last ones.
+    pub(super) fn shared_subscription_before(&self, list: Option<ListId>) -> Option<ListId> {
+        let end =
+            list.map_or(self.subscriptions.len(), |list| self.subscriptions.partition_point(|&(it, _)| it < list));
+        let &(list, _) = self.subscriptions.get(end.checked_sub(1)?)?;
+        list.is_shared().then_some(list)
+    }
+
     pub(super) fn add_subscription(&mut self, list: ListId, position: u32) {
         let Err(at) = self.find(list) else { return bug!("a session is in a list once") };
         if self.subscriptions.is_empty() {
             self.subscriptions.reserve_exact(1); // most sessions have one subscription
         }
         self.subscriptions.insert(at.min(self.subscriptions.len()), (list, position));
+        self.is_settled = false;
     }
 
     /// Another subscriber has left the list, and this one has moved to its position.
@@ -226,14 +274,15 @@ impl Session {
 
     /// The session has ended: it is given nothing more, and is only to be taken apart.
     pub(super) const fn end(&mut self) {
-        self.has_ended = true;
+        self.standing = Standing::Ended;
         self.scheduled = Instant::NEVER; // the timer is removed
         self.is_plain = false;
+        self.is_settled = false;
     }
 
     /// Whether the session has ended, and is only to be taken apart.
     pub(super) const fn has_ended(&self) -> bool {
-        self.has_ended
+        matches!(self.standing, Standing::Ended)
     }
 
     /// Whether jobs of the client identifier are open: the input of the connection is not taken meanwhile.
@@ -246,24 +295,33 @@ impl Session {
         self.is_busy = is_busy;
     }
 
+    /// Whether a job moves the session in its groups: it is not yet everywhere among the members that are connected, or among
+    /// those that are not.
+    pub(super) const fn is_moving(&self) -> bool {
+        self.is_moving
+    }
+
+    /// Returns whether a job did.
+    pub(super) const fn set_moving(&mut self, is_moving: bool) -> bool {
+        core::mem::replace(&mut self.is_moving, is_moving)
+    }
+
     /// Marks a session as changed; returns whether it was not.
     #[inline]
     pub(super) const fn mark_changed(&mut self) -> bool {
         !core::mem::replace(&mut self.is_changed, true)
     }
 
-    pub(super) const fn clear_changed(&mut self) {
-        self.is_changed = false;
+    /// Marks a session as not changed; returns whether it was changed.
+    #[inline]
+    pub(super) const fn clear_changed(&mut self) -> bool {
+        core::mem::replace(&mut self.is_changed, false)
     }
 
-    /// Lets the session take input.
+    /// Notes whether input is left because too much output waits to be written.
     #[inline]
-    pub(super) fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        let action = self.server.poll(now, input);
-        if action.is_none() {
-            self.is_held = !input.is_empty() && self.server.is_full();
-        }
-        action
+    pub(super) fn note_left(&mut self, is_left: bool) {
+        self.is_held = is_left && self.server.is_full();
     }
 
     /// Whether input that was left because too much output waited would be taken now. Returns it once.
@@ -272,6 +330,12 @@ impl Session {
         let is_released = self.is_held && !self.server.is_full();
         self.is_held &= !is_released;
         is_released
+    }
+
+    /// The connection, if output waits to be written.
+    #[inline]
+    pub(super) fn connection_to_write(&mut self) -> Option<ConnectionId> {
+        self.connection.filter(|_| self.server.transmit().has_remaining())
     }
 
     /// The time when the session's timer has to run, if that is before the timer runs anyway.
@@ -288,6 +352,7 @@ impl Session {
     /// A client was accepted into the session, which is resumed or new.
     pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>) {
         self.connection = Some(connection);
+        self.is_settled = false;
         if !self.server.is_resumed() {
             self.owner.clone_from(&user_name);
         }
@@ -298,6 +363,7 @@ impl Session {
     /// The session has no connection any more; returns whether it had one.
     pub(super) fn detach(&mut self) -> bool {
         self.is_held = false;
+        self.is_settled = false;
         self.counted_sent = 0;
         if let Some(walk) = &mut self.walk {
             walk.disconnected();
@@ -308,35 +374,111 @@ impl Session {
     /// The retained messages that the session is still to get; empty if there were none.
     pub(super) fn walk_or_insert(&mut self) -> &mut RetainedWalk {
         self.is_plain = false;
+        self.is_settled = false;
         self.walk.get_or_insert_default()
     }
 
     /// The session is to get no more retained messages; returns whether it was to get some.
     pub(super) fn end_walk(&mut self) -> bool {
-        self.is_plain = !self.has_ended;
+        self.is_plain = matches!(self.standing, Standing::Usual);
         self.walk.take().is_some()
     }
 
-    /// Counts what the session stores: messages and bytes when they were last counted, and now.
-    #[inline]
-    pub(super) const fn recount(&mut self) -> ((u32, u32), (u32, u32)) {
-        let new = self.server.stored();
-        (core::mem::replace(&mut self.counted, new), new)
+    /// Notes whether the session has grown although there was no room for that. One that has ended stays so.
+    pub(super) const fn set_restrained(&mut self, is_restrained: bool) {
+        if !self.has_ended() {
+            self.standing = if is_restrained { Standing::Restrained } else { Standing::Usual };
+        }
+        self.is_plain = matches!(self.standing, Standing::Usual) && self.walk.is_none();
+        self.is_settled &= self.is_plain;
     }
 
-    /// Counts the memory that the session takes on the heap, in bytes: what it was when it was last counted, and now. Stored
-    /// messages and retained messages on their way are not in it.
+    /// Whether the session has grown although there was no room for that: it gets no more copies of messages until there is.
+    pub(super) const fn is_restrained(&self) -> bool {
+        matches!(self.standing, Standing::Restrained)
+    }
+
+    /// Whether only the number of messages in flight and the size of buffers can have changed since the session was last
+    /// counted.
     #[inline]
+    pub(super) const fn is_settled(&self) -> bool {
+        self.is_settled && !self.server.has_rare_heap()
+    }
+
+    /// The client has asked for something that the session keeps on the heap until it is answered.
+    pub(super) const fn unsettle(&mut self) {
+        self.is_settled = false;
+    }
+
+    /// Counts the messages that the session stores if all of them are in flight on a connection, and were when they were last
+    /// counted: what their number and size were then, and what they are now.
+    #[inline]
+    pub(super) fn recount_window(&mut self) -> Option<((u32, u32), (u32, u32))> {
+        if !self.is_window || self.connection.is_none() || self.server.has_queued() {
+            return None;
+        }
+        let new = self.server.stored();
+        Some((core::mem::replace(&mut self.counted, new), new))
+    }
+
+    /// As [`recount_window`](Self::recount_window), for a session that is [settled](Self::is_settled); `None` if nothing has
+    /// changed.
+    #[inline]
+    pub(super) fn recount_settled(&mut self) -> Option<((u32, u32), (u32, u32))> {
+        let new = self.server.stored();
+        (new != self.counted).then(|| (core::mem::replace(&mut self.counted, new), new))
+    }
+
+    /// Counts the messages that the session stores: what they were when they were last counted, and now.
+    pub(super) fn recount(&mut self) -> (StoredMessages, StoredMessages) {
+        let old = self.counted();
+        self.counted = self.server.stored();
+        self.is_window = self.connection.is_some() && !self.server.has_queued();
+        self.is_settled &= self.is_window;
+        (old, self.counted())
+    }
+
+    /// The messages that the session stored when they were last counted.
+    pub(super) const fn counted(&self) -> StoredMessages {
+        let (count, bytes) = self.counted;
+        StoredMessages { count, bytes, is_window: self.is_window }
+    }
+
+    /// Counts the memory that the session takes on the heap, in bytes, to about 3 %: what it was when it was last counted, and
+    /// now. Stored messages are not in it.
     pub(super) fn recount_heap(&mut self) -> (u32, u32) {
+        let has_more = self.server.has_more_heap();
+        self.rest_of_heap = self.rest(has_more);
+        self.is_settled = self.is_plain && self.is_window && self.connection.is_some() && !has_more;
+        self.recount_buffers().unwrap_or((self.counted_heap, self.counted_heap))
+    }
+
+    /// As [`recount_heap`](Self::recount_heap), for a session that is [settled](Self::is_settled); `None` if nothing has
+    /// changed. A small difference does not count: buffers of messages come and go.
+    #[inline]
+    pub(super) fn recount_buffers(&mut self) -> Option<(u32, u32)> {
+        let (old, new) = (self.counted_heap, self.rest_of_heap.wrapping_add(self.server.buffers() as u32));
+        (old.abs_diff(new) > old / 32).then(|| (core::mem::replace(&mut self.counted_heap, new), new))
+    }
+
+    #[inline]
+    fn rest(&self, has_more: bool) -> u32 {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
-        // Nearly always the user is the owner.
-        let owner =
-            self.owner.as_ref().filter(|owner| self.user_name.as_ref().is_none_or(|user| !Arc::ptr_eq(user, owner)));
-        let names = [self.user_name.as_ref(), owner].into_iter().flatten();
-        let names = names.map(|name| name.len().saturating_add(ARC));
-        let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap());
-        let new = u32::try_from(own).unwrap_or(u32::MAX);
-        (core::mem::replace(&mut self.counted_heap, new), new)
+        let of = |name: &Arc<str>| name.len().saturating_add(ARC);
+        let names = match (&self.user_name, &self.owner) {
+            (None, None) => 0,
+            (Some(user), Some(owner)) if Arc::ptr_eq(user, owner) => of(user), // nearly always
+            (user, owner) => user.as_ref().map_or(0, of).saturating_add(owner.as_ref().map_or(0, of)),
+        };
+        let own = subscriptions.saturating_add(names).saturating_add(self.server.heap_without_buffers(has_more));
+        let own = own.saturating_add(self.walk.as_ref().map_or(0, |walk| walk.heap()));
+        (own as u64).min(MAX_REST) as u32
+    }
+
+    /// Panics if the size on the heap has changed unnoticed since it was last counted. For tests.
+    pub(super) fn assert_heap_counted(&self) {
+        let is_known = !self.is_settled() || self.rest_of_heap == self.rest(self.server.has_more_heap());
+        assert!(is_known, "the memory of a session is measured again when it changes");
     }
 
     /// The size on the heap, without stored messages, when it was last counted.
@@ -344,10 +486,22 @@ impl Session {
         self.counted_heap
     }
 
-    /// Counts the bytes that were written since they were last counted.
+    /// Adds to what is charged for topic filters, or with a negative number takes from it.
+    pub(super) const fn charge_filter(&mut self, bytes: i32) {
+        self.filters = self.filters.saturating_add_signed(bytes);
+    }
+
+    /// What is charged for the session, in bytes, without stored messages: its size when it was last counted, and its topic
+    /// filters.
+    pub(super) fn charge(&self) -> u64 {
+        let slot = Slab::<Self>::SLOT_SIZE as u64;
+        slot.saturating_add(self.counted_heap.into()).saturating_add(self.filters.into())
+    }
+
+    /// Counts the bytes that were written since they were last counted: no more than the output has had at once.
     #[inline]
     pub(super) const fn recount_sent(&mut self) -> u64 {
-        let sent = self.server.bytes_sent();
-        sent.saturating_sub(core::mem::replace(&mut self.counted_sent, sent))
+        let sent = self.server.bytes_sent() as u32;
+        sent.wrapping_sub(core::mem::replace(&mut self.counted_sent, sent)) as u64
     }
 }

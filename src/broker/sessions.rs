@@ -1,15 +1,17 @@
 //! The sessions, and how messages get to them.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use bytes::Buf;
+use bytes::Bytes;
 
+use super::account::{Account, Charges, StoredMessages};
 use super::config::BrokerConfig;
 use super::counters::{Counters, DropReason};
 use super::index::SessionIndex;
+use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
-use super::memory::Memory;
 use super::policy::ConnectionId;
 use super::ready::ReadyQueue;
 use super::router::retained_walk::RetainedWalk;
@@ -22,12 +24,14 @@ use crate::session::{AbandonReason, Outcome, PublishError, Transmit};
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
-/// the memory that messages take, the work of the call.
+/// the account of memory, the work of the call.
 pub(super) struct Sessions {
     slab: Slab<Session>,
     ready: ReadyQueue,
     /// Sessions that something has happened to, each once: they are looked at before the call returns.
     changed: Vec<SessionIndex>,
+    /// Connected sessions whose clients make them hold more than there is room for.
+    excessive: Vec<SessionIndex>,
     counters: Counters,
     /// Drops without a notice so far.
     drops: Vec<(SessionIndex, DropReason)>,
@@ -37,7 +41,9 @@ pub(super) struct Sessions {
     walking: u32,
     /// Number of sessions that have ended, and are still to be taken apart.
     ended: u32,
-    memory: Memory,
+    /// Number of sessions that a job moves in their groups.
+    moving: u32,
+    account: Account,
     work: Work,
     /// The size of sessions on the heap, without stored messages.
     heap: u64,
@@ -46,8 +52,22 @@ pub(super) struct Sessions {
 /// The bytes of input that a session gets at once: packets without an action, such as PINGREQ, are short and can be many.
 const PIECE: usize = 2048;
 
+/// The memory that a session may always take on the heap, in bytes: some output, and a few messages in flight.
+const SMALL: usize = 2048;
+
 /// The size of a packet without an action.
 const SHORT: usize = 4;
+
+/// What is known of a session while it is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// The bytes of output that waited when the look began.
+    unsent: Option<usize>,
+    /// When the session's timer has to run, if that is before the timer runs anyway.
+    pub(super) timer: Option<Instant>,
+    /// Whether the session is still to get retained messages.
+    pub(super) is_walking: bool,
+}
 
 impl Sessions {
     pub(super) fn new(config: &BrokerConfig) -> Self {
@@ -55,12 +75,14 @@ impl Sessions {
             slab: Slab::new(),
             ready: ReadyQueue::default(),
             changed: Vec::new(),
+            excessive: Vec::new(),
             counters: Counters::default(),
             drops: Vec::new(),
             clients: 0,
             walking: 0,
             ended: 0,
-            memory: Memory::new(config.max_memory, config.reserved_memory),
+            moving: 0,
+            account: Account::new(config),
             work: Work::new(config.work_per_call),
             heap: 0,
         }
@@ -102,14 +124,36 @@ impl Sessions {
 
     /// Adds a session; `None` if no index is left.
     pub(super) fn insert(&mut self, session: Session) -> Option<SessionIndex> {
-        self.slab.insert(session).map(|key| SessionIndex::new(key.index))
+        let (principal, charge) = (session.principal(), session.charge());
+        let key = self.slab.insert(session)?;
+        self.account.charge_state(principal, 0, charge);
+        Some(SessionIndex::new(key.index))
     }
 
     pub(super) fn remove(&mut self, index: SessionIndex) -> Option<Session> {
-        let mut session = self.slab.remove(index.get())?;
+        let session = self.slab.remove(index.get())?;
         self.ended = self.ended.saturating_sub(u32::from(session.has_ended()));
-        self.heap = self.heap.saturating_sub(u64::from(session.recount_heap().0));
+        self.moving = self.moving.saturating_sub(u32::from(session.is_moving()));
+        self.account.charge_state(session.principal(), session.charge(), 0);
+        self.account.charge_stored(session.principal(), session.counted(), StoredMessages::default());
+        self.heap = self.heap.saturating_sub(u64::from(session.counted_heap()));
         Some(session)
+    }
+
+    /// A session is that of another principal from now on, which is charged for it; returns the principal before.
+    pub(super) fn set_principal(&mut self, index: SessionIndex, principal: PrincipalIndex) -> Option<PrincipalIndex> {
+        let session = self.slab.get_mut(index.get())?;
+        let before = session.set_principal(principal);
+        self.account.move_session((before, principal), session.charge(), session.counted());
+        Some(before)
+    }
+
+    /// Charges the principal of a session for a topic filter, or with a negative number takes that back.
+    pub(super) fn charge_filter(&mut self, index: SessionIndex, bytes: i32) {
+        let Some(session) = self.slab.get_mut(index.get()) else { return bug!("a session that is charged exists") };
+        let before = session.charge();
+        session.charge_filter(bytes);
+        self.account.charge_filters(session.principal(), before, session.charge());
     }
 
     /// A session has ended: it is given nothing more, and is only to be taken apart.
@@ -147,12 +191,18 @@ impl Sessions {
     }
 
     #[inline]
-    pub(super) const fn memory(&self) -> &Memory {
-        &self.memory
+    pub(super) const fn account(&self) -> &Account {
+        &self.account
     }
 
-    pub(super) const fn memory_mut(&mut self) -> &mut Memory {
-        &mut self.memory
+    pub(super) const fn account_mut(&mut self) -> &mut Account {
+        &mut self.account
+    }
+
+    /// Copies a large payload into shared bytes, which count once.
+    pub(super) fn share_payload(&mut self, payload: &[u8]) -> Bytes {
+        self.work.spend_more_bytes(payload.len());
+        self.account.payloads().share(Bytes::copy_from_slice(payload))
     }
 
     /// The work of the call.
@@ -184,80 +234,110 @@ impl Sessions {
         }
     }
 
-    /// Lets a session take input, and be looked at before the call returns. Returns `None` if the session takes no more, or
-    /// the budget of the call is used up.
+    /// Lets a session take input. If that has no action, the session takes no more for now, or the budget of the call is used
+    /// up; `timer` is when the session's timer has to run, if that is before the timer runs anyway. After an action the caller
+    /// lets it go on, or [looks at it later](Self::look_at_later).
     #[inline]
-    pub(super) fn poll<'a>(&mut self, index: SessionIndex, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        let Some(session) = self.slab.get_mut(index.get()) else {
+    pub(super) fn poll<'a>(
+        &mut self,
+        index: SessionIndex,
+        now: Instant,
+        input: &mut &'a [u8],
+        timer: &mut Option<Instant>,
+    ) -> Option<Action<'a>> {
+        let Self { slab, work, .. } = self;
+        let Some(session) = slab.get_mut(index.get()) else {
             bug!("a session exists while it has a connection");
             return None;
         };
-        if session.mark_changed() {
-            self.changed.push(index);
-        }
+        // It is not among the changed ones for that: it is looked at here.
+        session.mark_changed();
         if session.is_busy() {
+            self.changed.push(index);
             return None;
         }
-        if input.len() <= PIECE {
-            let before = input.len();
-            let action = session.poll(now, input);
-            let taken = before.wrapping_sub(input.len());
-            self.work.spend(if action.is_some() { Work::units_of(taken) } else { (taken / SHORT) as u64 });
-            return action;
-        }
-        self.poll_in_pieces(index, now, input)
-    }
-
-    /// Lets a session take input in pieces, so that many short packets are not worked on in one go.
-    #[inline(never)]
-    fn poll_in_pieces<'a>(&mut self, index: SessionIndex, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        let session = self.slab.get_mut(index.get())?;
         let mut most = PIECE;
         loop {
             let before = input.len();
-            let (mut piece, rest) = input.split_at(before.min(most));
-            let action = session.poll(now, &mut piece);
+            let (mut piece, rest) = input.split_at_checked(most).unwrap_or((*input, &[]));
+            let action = session.server_mut().poll(now, &mut piece);
             let taken = before.wrapping_sub(rest.len()).wrapping_sub(piece.len());
             *input = input.get(taken..).unwrap_or_default();
+            if let Some(action) = &action
+                && matches!(action, Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Auth(_))
+            {
+                session.unsettle();
+            }
             if action.is_some() {
-                self.work.spend_bytes(taken);
+                work.spend_bytes(taken);
                 return action;
             }
-            if taken != 0 {
-                self.work.spend((taken / SHORT) as u64);
-                most = PIECE;
-            } else if rest.is_empty() {
-                return None;
-            } else {
-                most = usize::MAX; // the packet may be longer than the piece
-            }
-            if input.is_empty() || self.work.is_spent() {
-                return None;
+            work.spend((taken / SHORT) as u64);
+            most = if taken != 0 { PIECE } else { usize::MAX }; // a packet may be longer than a piece
+            if rest.is_empty() || work.is_spent() {
+                break;
             }
         }
-    }
-
-    /// What is to be done with a session that has nothing more to do for now: its stored messages are counted, and its
-    /// connection is ready if output waits, of which `unsent` bytes did before. Returns when the session's timer has to run, if
-    /// that is before the timer runs anyway.
-    #[inline]
-    pub(super) fn finish_changes(&mut self, index: SessionIndex, unsent: usize) -> Option<Instant> {
-        let Some(session) = self.slab.get_mut(index.get()) else {
-            bug!("a session without actions still exists");
+        session.note_left(!input.is_empty());
+        if session.is_walking() || session.server().has_work() {
+            self.changed.push(index);
             return None;
-        };
-        count_stored(&mut self.memory, session);
-        // That a session is looked at was counted when it was changed; what it sends is counted here.
-        let sent = session.server().unsent().saturating_sub(unsent);
-        self.work.spend(Work::units_of(sent).saturating_sub(1));
-        let (old, new) = session.recount_heap();
-        self.heap = self.heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
-        if let Some(connection) = session.connection()
-            && session.server_mut().transmit().has_remaining()
-        {
+        }
+        session.clear_changed();
+        if count(&mut self.account, &mut self.heap, session) {
+            self.excessive.push(index);
+        }
+        if let Some(connection) = session.connection_to_write() {
             self.ready.push(connection);
         }
-        session.reschedule()
+        *timer = session.reschedule();
+        None
+    }
+
+    /// Lets a session that was [polled](Self::poll) be looked at before the call returns.
+    pub(super) fn look_at_later(&mut self, index: SessionIndex) {
+        self.changed.push(index);
+    }
+
+    /// Lets a session that something has happened to do what it can do without input. If that has no action, the session has
+    /// nothing more to do for now, or does not exist any more: `look` says what is to be done with it then.
+    #[inline]
+    pub(super) fn advance_output<'a>(
+        &mut self,
+        index: SessionIndex,
+        now: Instant,
+        look: &mut Look,
+    ) -> Option<Action<'a>> {
+        let session = self.slab.get_mut(index.get())?;
+        if !session.clear_changed() && look.unsent.is_none() {
+            return None; // it was looked at since it changed
+        }
+        let unsent = *look.unsent.get_or_insert(session.server().unsent());
+        let queued = session.server().queued();
+        // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
+        let most = if queued == 0 { 1 } else { u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1) };
+        let action = session.server_mut().advance_output(now, most);
+        if queued != 0 {
+            // Messages that the session gives up are one item with the last that is sent.
+            let gone = queued.saturating_sub(session.server().queued()) as u64;
+            self.work.spend_each(gone.min(u64::from(most)), 1);
+            self.work.spend(gone.saturating_sub(u64::from(most)));
+        }
+        if action.is_some() {
+            return action;
+        }
+        // That a session is looked at was counted when it was changed; the bytes that it sends are counted here.
+        let sent = session.server().unsent().saturating_sub(unsent);
+        self.work.spend(Work::units_of(sent).saturating_sub(1));
+        if count(&mut self.account, &mut self.heap, session) {
+            self.excessive.push(index);
+        }
+        if let Some(connection) = session.connection_to_write() {
+            self.ready.push(connection);
+        }
+        look.timer = session.reschedule();
+        look.is_walking = session.is_walking();
+        None
     }
 
     /// The output of a session. What was written is counted, and the connection is ready if it takes input again.
@@ -273,14 +353,10 @@ impl Sessions {
         Some(session.server_mut().transmit())
     }
 
-    /// The next session to look at.
+    /// The next session to look at. It may have been removed since.
+    #[inline]
     pub(super) fn next_changed(&mut self) -> Option<SessionIndex> {
-        let index = self.changed.pop()?;
-        // The session may have been removed since.
-        if let Some(session) = self.get_mut(index) {
-            session.clear_changed();
-        }
-        Some(index)
+        self.changed.pop()
     }
 
     /// A client was accepted into a session, which is resumed or new.
@@ -303,27 +379,28 @@ impl Sessions {
             return bug!("a session that loses its connection exists");
         };
         self.clients = self.clients.saturating_sub(u32::from(session.detach()));
-        self.mark_changed(index);
+        if session.mark_changed() {
+            self.changed.push(index);
+        }
     }
 
-    /// Gives a subscriber a copy of a message by this one subscription; returns whether the copy was sent or stored.
+    /// Gives a subscriber a copy of a message by this one subscription; returns whether the copy was sent or stored. For a
+    /// session that is not [plain](Session::is_plain) `before` is called first, and returns whether it gets the copy.
     #[inline]
     pub(super) fn deliver_one(
         &mut self,
         subscriber: &Subscriber,
         copies: &mut Copies<'_>,
-        before: &mut dyn FnMut(&mut Self, SessionIndex) -> bool,
+        before: impl FnOnce(&mut Self) -> bool,
     ) -> bool {
         let Subscriber { session, identifier, options } = *subscriber;
-        match SubscriptionIdentifier::new(identifier) {
-            Ok(identifier) => self.deliver(session, copies, options, &[identifier], before),
-            Err(_) => self.deliver(session, copies, options, &[], before),
-        }
+        let identifier = SubscriptionIdentifier::new(identifier).ok();
+        self.deliver(session, copies, options, identifier.as_slice(), before)
     }
 
     /// As [`deliver_one`](Self::deliver_one), also to a session that is still to get retained messages.
     pub(super) fn deliver_to(&mut self, subscriber: &Subscriber, copies: &mut Copies<'_>) -> bool {
-        self.deliver_one(subscriber, copies, &mut |_, _| true)
+        self.deliver_one(subscriber, copies, |_| true)
     }
 
     /// Gives a session a copy of a message; returns whether the copy was sent or stored. For a session that is not
@@ -335,21 +412,31 @@ impl Sessions {
         copies: &mut Copies<'_>,
         options: SubscriptionOptions,
         identifiers: &[SubscriptionIdentifier],
-        before: &mut dyn FnMut(&mut Self, SessionIndex) -> bool,
+        before: impl FnOnce(&mut Self) -> bool,
     ) -> bool {
         let Some(mut session) = self.slab.get_mut(index.get()) else {
             bug!("a subscriber is a session");
             return false;
         };
         if !session.is_plain() {
-            if session.has_ended() || !before(self, index) {
+            if session.has_ended() || !before(self) {
                 return false;
             }
             let Some(again) = self.slab.get_mut(index.get()) else { return false };
+            let qos = copies.qos().min(options.qos);
+            if again.is_restrained()
+                && !again.server().has_spare_room(qos, copies.size() as usize)
+                && !has_room_for_heap(&self.account, again)
+            {
+                return self.refuse_copy(index);
+            }
             session = again;
         }
         let (qos, retain) = (copies.qos().min(options.qos), copies.retain() && options.retain_as_published);
-        if session.server_mut().forward_plain(copies, qos, retain, identifiers) {
+        if let Some(has_grown) = session.server_mut().forward_plain(copies, qos, retain, identifiers) {
+            if has_grown {
+                session.mark_changed().then(|| self.changed.push(index));
+            }
             if let Some(connection) = session.connection() {
                 self.ready.push(connection);
             }
@@ -378,31 +465,58 @@ impl Sessions {
             return false; // a message of QoS 0 is not for a session without a connection [MQTT-4.5.0-1]
         }
         let is_stored = qos != QoS::AtMostOnce || !session.server().is_ready_for(qos);
-        if is_stored
-            && !self.memory.has_room(copies.size())
-            && !may_use_reserve(&self.memory, session, qos, copies.size())
-        {
-            self.work.spend(1); // the notice
-            self.drop_copy(index, DropReason::Memory);
-            return false;
+        // A table that grows doubles.
+        let may_grow = is_stored && !session.server().has_spare_id();
+        let has_room_to_grow = !may_grow
+            || session.counted_heap() as usize <= SMALL
+            || self.account.has_room_for_state(Some(session.principal()), session.counted_heap().into());
+        if is_stored && (!has_room_to_grow || !has_room(&self.account, session, qos, copies.size())) {
+            return self.refuse_copy(index);
         }
-        let result = session.server_mut().forward(copies, qos, retain, identifiers).map_err(|error| match error {
-            PublishError::QueueFull => DropReason::QueueFull,
-            PublishError::NotConnected => DropReason::SessionEnded,
-            _ => DropReason::NotSupported,
-        });
-        match result {
+        if session.mark_changed() {
+            self.changed.push(index);
+        }
+        match session.server_mut().forward(copies, qos, retain, identifiers) {
             Ok(()) => {
-                count_stored(&mut self.memory, session);
+                count_stored(&mut self.account, session);
+                if may_grow {
+                    let (old, new) = session.recount_heap();
+                    self.heap = self.heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
+                    self.account.charge_state(session.principal(), old.into(), new.into());
+                }
                 self.counters.messages_forwarded = self.counters.messages_forwarded.wrapping_add(1);
+                true
             }
-            Err(reason) => {
+            Err(error) => {
                 self.work.spend(1); // the notice
+                let reason = match error {
+                    PublishError::QueueFull => DropReason::QueueFull,
+                    PublishError::NotConnected => DropReason::SessionEnded,
+                    _ => DropReason::NotSupported,
+                };
                 self.drop_copy(index, reason);
+                false
             }
         }
-        self.mark_changed(index);
-        result.is_ok()
+    }
+
+    /// There is no room for a copy.
+    #[cold]
+    fn refuse_copy(&mut self, index: SessionIndex) -> bool {
+        self.work.spend(1); // the notice
+        self.drop_copy(index, DropReason::Memory);
+        false
+    }
+
+    /// Whether clients make sessions hold more than there is room for.
+    #[inline]
+    pub(super) const fn has_excessive(&self) -> bool {
+        !self.excessive.is_empty()
+    }
+
+    /// The next session whose client makes it hold more than there is room for.
+    pub(super) fn next_excessive(&mut self) -> Option<SessionIndex> {
+        self.excessive.pop()
     }
 
     /// The retained messages that a session is still to get; empty if there were none. `None` if the session does not exist.
@@ -416,11 +530,24 @@ impl Sessions {
     pub(super) fn end_walk(&mut self, index: SessionIndex) {
         let was_walking = self.get_mut(index).is_some_and(Session::end_walk);
         self.walking = self.walking.saturating_sub(u32::from(was_walking));
+        self.mark_changed(index); // it takes less memory now
     }
 
     /// Number of sessions that are still to get retained messages.
     pub(super) const fn walking(&self) -> u32 {
         self.walking
+    }
+
+    /// A job moves a session in its groups, or does so no more.
+    pub(super) fn set_moving(&mut self, index: SessionIndex, is_moving: bool) {
+        let was_moving = self.get_mut(index).is_some_and(|session| session.set_moving(is_moving));
+        self.moving = self.moving.saturating_sub(u32::from(was_moving)).saturating_add(u32::from(is_moving));
+    }
+
+    /// Whether a session may not be where its groups say: among the members that are connected, or among the others.
+    #[inline]
+    pub(super) const fn is_any_moving(&self) -> bool {
+        self.moving != 0
     }
 
     /// Counts a copy that is not delivered.
@@ -430,9 +557,9 @@ impl Sessions {
     }
 
     /// Counts the outcome of a message, if that is lost.
-    pub(super) fn count_outcome(&mut self, index: SessionIndex, outcome: Outcome) {
+    pub(super) fn count_outcome(&mut self, index: SessionIndex, outcome: &Outcome<'_>) {
         match outcome {
-            Outcome::Abandoned(reason) => self.drop_stored(index, reason),
+            Outcome::Abandoned(reason) => self.drop_stored(index, *reason),
             outcome if !outcome.is_success() => self.drop_copy(index, DropReason::RefusedByClient),
             _ => {}
         }
@@ -478,52 +605,64 @@ impl Sessions {
     #[inline]
     pub(super) fn count_stored(&mut self, index: SessionIndex) {
         match self.slab.get_mut(index.get()) {
-            Some(session) => count_stored(&mut self.memory, session),
+            Some(session) => count_stored(&mut self.account, session),
             None => bug!("a session that is counted exists"),
         }
     }
 
-    /// Counts the bytes that a session has written since they were last counted.
-    pub(super) fn count_sent(&mut self, index: SessionIndex) {
-        match self.slab.get_mut(index.get()) {
-            Some(session) => count_sent(&mut self.counters, session),
-            None => bug!("a session that is counted exists"),
-        }
+    /// Counts the bytes that a session has written since they were last counted, and returns the session.
+    pub(super) fn count_sent(&mut self, index: SessionIndex) -> Option<&mut Session> {
+        let session = self.slab.get_mut(index.get())?;
+        count_sent(&mut self.counters, session);
+        Some(session)
     }
 
-    /// Panics if a count is wrong, or if a session is left to be looked at. For tests.
-    pub(super) fn assert_consistent(&self) {
+    /// Panics if a count is wrong, or if a session is left to be looked at. `charges` are those of principals for what is not a
+    /// session. For tests.
+    pub(super) fn assert_consistent(&self, charges: BTreeMap<u32, Charges>) {
         let (mut messages, mut bytes, mut heap, mut walking, mut clients) = (0_u64, 0_u64, 0_u64, 0_u32, 0_u32);
+        let mut charges = charges;
+        let mut moving = 0_u32;
         for (_, session) in self.iter() {
             session.server().assert_consistent();
+            session.assert_heap_counted();
             let (own_messages, own_bytes) = session.server().stored();
             messages = messages.saturating_add(u64::from(own_messages));
             bytes = bytes.saturating_add(u64::from(own_bytes));
             heap = heap.saturating_add(u64::from(session.counted_heap()));
+            let stored = session.counted();
+            assert_eq!((stored.count, stored.bytes), (own_messages, own_bytes), "stored messages are counted at once");
+            let own = charges.entry(session.principal().get()).or_default();
+            own.state = own.state.saturating_add(session.charge());
+            own.messages = own.messages.saturating_add(own_bytes.into());
+            own.window = own.window.saturating_add(if stored.is_window { own_bytes.into() } else { 0 });
             walking = walking.saturating_add(u32::from(session.is_walking()));
             clients = clients.saturating_add(u32::from(session.connection().is_some()));
+            moving = moving.saturating_add(u32::from(session.is_moving()));
             assert!(session.scheduled() <= session.server().timeout(), "no timeout is forgotten");
         }
-        assert_eq!(
-            (self.memory.messages(), self.memory.bytes()),
-            (messages, bytes),
-            "stored messages are counted right"
-        );
-        assert!(self.memory.payloads().stored() as u64 <= bytes, "shared payloads are a part of what is stored");
+        self.account.assert_consistent((messages, bytes), |index| charges.get(&index).copied().unwrap_or_default());
         assert_eq!(self.heap, heap, "the memory of sessions is counted right");
+        assert_eq!(self.moving, moving, "sessions that move in their groups are counted right");
         assert_eq!(self.clients, clients, "clients are counted right");
         assert_eq!(self.walking, walking, "sessions that are still to get retained messages are counted right");
         assert!(self.changed.is_empty(), "no session is left to be looked at");
     }
 }
 
-/// Whether a session may use memory that is reserved for clients that are connected and have room in their windows. It may
-/// store as much as it leaves free, so that no client can use all of it.
-#[cold]
-fn may_use_reserve(memory: &Memory, session: &Session, qos: QoS, size: u64) -> bool {
-    qos != QoS::AtMostOnce
-        && session.server().has_open_window()
-        && memory.left_of_reserve(size).is_some_and(|left| u64::from(session.server().stored().1) <= left)
+/// Whether there is room for a copy that a session stores.
+#[inline]
+fn has_room(account: &Account, session: &Session, qos: QoS, size: u64) -> bool {
+    let (principal, server) = (session.principal(), session.server());
+    account.has_room_for_copy(principal, size)
+        || (qos != QoS::AtMostOnce
+            && server.has_open_window()
+            && account.has_room_in_window(principal, server.stored().1, size))
+}
+
+/// Whether what a session has on the heap may grow: it is small, or its principal has room for more.
+fn has_room_for_heap(account: &Account, session: &Session) -> bool {
+    session.counted_heap() as usize <= SMALL || account.has_room_for_state(Some(session.principal()), 0)
 }
 
 #[inline]
@@ -531,8 +670,52 @@ const fn count_sent(counters: &mut Counters, session: &mut Session) {
     counters.bytes_sent = counters.bytes_sent.wrapping_add(session.recount_sent());
 }
 
+/// Counts again what a session stores.
 #[inline]
-fn count_stored(memory: &mut Memory, session: &mut Session) {
+fn count_stored(account: &mut Account, session: &mut Session) {
+    match session.recount_window() {
+        Some((old, new)) => account.charge_window(session.principal(), old, new),
+        None => recount_stored(account, session),
+    }
+}
+
+#[inline(never)]
+fn recount_stored(account: &mut Account, session: &mut Session) {
     let (old, new) = session.recount();
-    memory.recount(old, new);
+    account.charge_stored(session.principal(), old, new);
+}
+
+/// Counts again what a session stores, and the memory that it takes. Returns whether its client makes it hold more than there
+/// is room for.
+#[inline]
+fn count(account: &mut Account, heap: &mut u64, session: &mut Session) -> bool {
+    if !session.is_settled() {
+        return count_all(account, heap, session);
+    }
+    if let Some((old, new)) = session.recount_settled() {
+        account.charge_window(session.principal(), old, new);
+    }
+    match session.recount_buffers() {
+        Some(changed) => count_heap(account, heap, session, changed),
+        None => false,
+    }
+}
+
+#[inline(never)]
+fn count_all(account: &mut Account, heap: &mut u64, session: &mut Session) -> bool {
+    recount_stored(account, session);
+    let (old, new) = session.recount_heap();
+    (old != new || session.is_restrained()) && count_heap(account, heap, session, (old, new))
+}
+
+#[inline(never)]
+fn count_heap(account: &mut Account, heap: &mut u64, session: &mut Session, (old, new): (u32, u32)) -> bool {
+    *heap = heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
+    account.charge_state(session.principal(), old.into(), new.into());
+    if new <= old && !session.is_restrained() {
+        return false;
+    }
+    let is_restrained = !has_room_for_heap(account, session);
+    session.set_restrained(is_restrained);
+    is_restrained && session.connection().is_some() && session.server().received_heap() > SMALL
 }

@@ -6,11 +6,10 @@ use super::connections::Connections;
 use super::context::Context;
 use super::counters::{Counters, Status};
 use super::jobs;
-use super::jobs::publication::Source;
-use super::jobs::ring::{Job, Order, Progress};
+use super::jobs::ring::{Job, Jobs, Order, Progress};
 use super::jobs::turns::PrincipalIndex;
 use super::memory_use::memory;
-use super::publish;
+use super::publish::{self, Publishing};
 use super::registry::Registry;
 use super::router::Router;
 use super::sessions::Sessions;
@@ -25,9 +24,10 @@ pub(super) fn status(
     registry: &Registry,
     router: &Router,
     timers: &Timers,
+    jobs: &Jobs,
 ) -> Status {
     Status {
-        memory: memory(connections, sessions, registry, router, timers),
+        memory: memory(connections, sessions, registry, router, timers, jobs),
         connections: connections.len(),
         clients: sessions.clients(),
         sessions: sessions.len(),
@@ -35,8 +35,8 @@ pub(super) fn status(
         shared_subscriptions: router.shared_subscriptions(),
         retained: router.retained(),
         retained_bytes: router.retained_bytes(),
-        stored: sessions.memory().messages(),
-        stored_bytes: sessions.memory().bytes(),
+        stored: sessions.account().stored_messages(),
+        stored_bytes: sessions.account().stored_bytes(),
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn start(cx: &mut Context<'_>) {
 
 /// Begins to publish the status and the counters as retained messages, and sets the timer of the next time.
 pub(super) fn publish(cx: &mut Context<'_>) {
-    if jobs::start(cx, PrincipalIndex::BROKER, Order::default(), Job::Status(0)).is_none() {
+    if jobs::start(cx, PrincipalIndex::ENDS, Order::default(), Job::Status(0)).is_none() {
         bug!("fewer than 2^32 jobs are open");
     }
     if let Some(seconds) = cx.config.sys_interval {
@@ -74,7 +74,7 @@ pub(super) fn advance(cx: &mut Context<'_>, count: &mut usize) -> Progress {
 /// Publishes the value with this number; returns whether there is one.
 fn publish_next(cx: &mut Context<'_>, number: usize) -> bool {
     let counters = *cx.sessions.counters();
-    let status = status(cx.connections, cx.sessions, cx.registry, cx.router, cx.timers);
+    let status = status(cx.connections, cx.sessions, cx.registry, cx.router, cx.timers, cx.jobs);
     let uptime = cx.now.since(cx.started).as_secs();
     match number {
         0 => publish_value(cx, "version", &format!("mqtt-sansio {}", env!("CARGO_PKG_VERSION"))),
@@ -88,7 +88,7 @@ fn publish_next(cx: &mut Context<'_>, number: usize) -> bool {
 }
 
 /// The status and the counters, by topic.
-fn numbers(counters: &Counters, status: &Status) -> [(&'static str, u64); 33] {
+fn numbers(counters: &Counters, status: &Status) -> [(&'static str, u64); 34] {
     [
         ("clients/connected", u64::from(status.clients)),
         ("clients/disconnected", u64::from(status.sessions.saturating_sub(status.clients))),
@@ -119,6 +119,7 @@ fn numbers(counters: &Counters, status: &Status) -> [(&'static str, u64); 33] {
         ("memory/subscriptions", status.memory.subscriptions),
         ("memory/retained", status.memory.retained),
         ("memory/stored", status.memory.stored),
+        ("memory/jobs", status.memory.jobs),
         ("retained messages/count", u64::from(status.retained)),
         ("retained messages/bytes", status.retained_bytes),
         ("subscriptions/count", u64::from(status.subscriptions)),
@@ -133,5 +134,5 @@ fn publish_value(cx: &mut Context<'_>, name: &str, value: &str) {
     let message = Message::new(&topic, payload).retain(true);
     let Ok(publish) = message.checked() else { return bug!("a value is a message that can be published") };
     // It fails if there is no room to retain the message.
-    let _ = publish::begin(cx, Source::Broker, None, &publish, None);
+    let _ = publish::begin(cx, Publishing::Broker, &publish, None);
 }

@@ -21,11 +21,15 @@ pub(super) struct Table {
 const PARTS: usize = 512;
 
 /// A part: chunks, whose number is a power of two. Numbers that do not fit into the chunk of their tag are in the chunks
-/// behind it, and around.
+/// behind it, and around. A first number needs no chunk, so that a small table does not allocate one for each number that
+/// comes and goes.
 #[derive(Clone, Default)]
 struct Part {
     chunks: Box<[Chunk]>,
     len: u32,
+    /// The number without a chunk, and its tag; the tag is 0 if there is none, as always when there are chunks.
+    first: u32,
+    first_tag: u16,
 }
 
 /// Numbers and the tags of their hashes.
@@ -136,10 +140,12 @@ impl Part {
         (home..len).chain(0..home.min(len))
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&self, tag: u16, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let home = usize::from(tag) & self.chunks.len().wrapping_sub(1);
-        let chunk = self.chunks.get(home)?;
+        let Some(chunk) = self.chunks.get(home) else {
+            return (self.first_tag == tag && is_it(self.first)).then_some(self.first);
+        };
         for slot in chunk.slots(tag) {
             let number = *chunk.numbers.get(slot)?;
             if is_it(number) {
@@ -169,6 +175,10 @@ impl Part {
     }
 
     fn insert(&mut self, tag: u16, number: u32) {
+        if self.chunks.is_empty() {
+            (self.first, self.first_tag, self.len) = (number, tag, 1);
+            return;
+        }
         for position in self.way(tag) {
             let Some(chunk) = self.chunks.get_mut(position) else { break };
             if chunk.insert(tag, number) {
@@ -195,6 +205,10 @@ impl Part {
     }
 
     fn remove(&mut self, tag: u16, number: u32) -> bool {
+        if self.first_tag == tag && self.first == number {
+            (self.first_tag, self.len) = (0, 0);
+            return true;
+        }
         let Some((found, slot)) = self.locate(tag, number) else { return false };
         for position in self.way(tag) {
             let Some(chunk) = self.chunks.get_mut(position) else { break };
@@ -217,17 +231,23 @@ impl Part {
     /// Makes room for one number more.
     fn reserve(&mut self) {
         let chunks = self.chunks.len();
-        if self.len as usize >= chunks.saturating_mul(FULL) {
+        if self.len != 0 && self.len as usize >= chunks.saturating_mul(FULL) {
             self.resize(chunks.saturating_mul(2).max(1));
         }
     }
 
     fn resize(&mut self, chunks: usize) {
         let chunks = alloc::vec![Chunk::default(); chunks].into();
-        let old = core::mem::replace(self, Self { chunks, len: 0 });
-        for (tag, number) in old.chunks.iter().flat_map(Chunk::iter) {
+        let old = core::mem::replace(self, Self { chunks, ..Self::default() });
+        for (tag, number) in old.iter() {
             self.insert(tag, number);
         }
+    }
+
+    /// The numbers with their tags.
+    fn iter(&self) -> impl Iterator<Item = (u16, u32)> {
+        let first = (self.first_tag != 0).then_some((self.first_tag, self.first));
+        first.into_iter().chain(self.chunks.iter().flat_map(Chunk::iter))
     }
 }
 
@@ -255,7 +275,7 @@ impl Table {
     }
 
     /// The number with this hash that is the wanted one.
-    #[inline]
+    #[inline(always)] // a message looks several levels of its topic up
     pub(super) fn find(&self, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let (part, tag) = split(hash);
         self.parts.get(part)?.find(tag, is_it)
@@ -279,6 +299,10 @@ impl Table {
     pub(super) fn replace(&mut self, hash: u64, old: u32, new: u32) -> bool {
         let (part, tag) = split(hash);
         let Some(part) = self.parts.get_mut(part) else { return false };
+        if part.first_tag == tag && part.first == old {
+            part.first = new;
+            return true;
+        }
         let found = part.locate(tag, old);
         let chunk = found.and_then(|(position, slot)| part.chunks.get_mut(position)?.numbers.get_mut(slot));
         chunk.is_some_and(|number| core::mem::replace(number, new) == old)
@@ -297,7 +321,7 @@ impl Table {
 
     /// All numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
-        self.parts.iter().flat_map(|part| &*part.chunks).flat_map(Chunk::iter).map(|(_, number)| number)
+        self.parts.iter().flat_map(Part::iter).map(|(_, number)| number)
     }
 }
 
@@ -343,6 +367,23 @@ mod tests {
                 assert!(table.remove(hash(number), number + numbers));
             }
             assert_eq!((table.len(), table.iter().count(), table.chunks), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_first_number_needs_no_chunk() {
+        let mut table = Table::new();
+        for _ in 0..3 {
+            table.insert(7, 70);
+            assert_eq!(
+                (table.chunks, table.find(7, |number| number == 70), table.find(7, |_| false)),
+                (0, Some(70), None)
+            );
+            assert!(table.replace(7, 70, 71) && !table.replace(7, 70, 72));
+            assert!(table.iter().eq([71]));
+            table.insert(7, 72);
+            assert_eq!((table.chunks, table.len(), table.find(7, |number| number == 71)), (1, 2, Some(71)));
+            assert!(table.remove(7, 71) && table.remove(7, 72) && !table.remove(7, 71));
         }
     }
 

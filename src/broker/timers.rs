@@ -40,8 +40,8 @@ struct Timer {
 #[derive(Clone, Default)]
 struct Positions {
     pieces: Vec<Option<Box<[u32; PIECE]>>>,
-    /// Number of pieces that are allocated.
-    allocated: u32,
+    /// The size in bytes.
+    size: usize,
 }
 
 const PIECE: usize = 1024;
@@ -72,26 +72,37 @@ impl Timer {
 }
 
 impl Positions {
-    fn bytes(&self) -> usize {
-        let pieces = (self.allocated as usize).saturating_mul(core::mem::size_of::<[u32; PIECE]>());
-        let directory = self.pieces.capacity().saturating_mul(core::mem::size_of::<Option<Box<[u32; PIECE]>>>());
-        pieces.saturating_add(directory)
-    }
-
     fn get(&self, index: u32) -> Option<u32> {
         let piece = self.pieces.get(index as usize / PIECE)?.as_ref()?;
         piece.get(index as usize % PIECE).copied().filter(|&position| position != NONE)
     }
 
+    #[inline]
     fn set(&mut self, index: u32, position: u32) {
-        let number = index as usize / PIECE;
+        let (number, place) = (index as usize / PIECE, index as usize % PIECE);
+        match self.pieces.get_mut(number) {
+            Some(Some(piece)) => {
+                if let Some(to) = piece.get_mut(place) {
+                    *to = position;
+                }
+            }
+            _ => self.allocate(number, place, position),
+        }
+    }
+
+    /// Allocates a piece for its first position.
+    #[cold]
+    fn allocate(&mut self, number: usize, place: usize, position: u32) {
+        let before = self.pieces.capacity();
         if number >= self.pieces.len() {
             self.pieces.resize(number.saturating_add(1), None);
         }
+        let more = self.pieces.capacity().saturating_sub(before);
+        let directory = more.saturating_mul(core::mem::size_of::<Option<Box<[u32; PIECE]>>>());
+        self.size = self.size.saturating_add(directory).saturating_add(core::mem::size_of::<[u32; PIECE]>());
         let Some(piece) = self.pieces.get_mut(number) else { return bug!("there is a piece for each index") };
-        self.allocated = self.allocated.saturating_add(u32::from(piece.is_none()));
         let piece = piece.get_or_insert_with(|| Box::new([NONE; PIECE]));
-        if let Some(to) = piece.get_mut(index as usize % PIECE) {
+        if let Some(to) = piece.get_mut(place) {
             *to = position;
         }
     }
@@ -109,10 +120,15 @@ impl Timers {
         }
         let (kind, index) = due.split();
         let timer = Timer { at, kind, index };
-        let known = self.position(due);
-        // With 2^32 timers the newest is not set.
-        let Some(position) = known.or_else(|| self.heap.push(timer)) else { return };
-        self.place(position, timer);
+        match self.position(due) {
+            Some(position) => self.place(position, timer),
+            None => {
+                // With 2^32 timers the newest is not set.
+                let Some(position) = self.heap.push(timer) else { return };
+                let gap = self.rise(position, timer);
+                self.put(gap, timer);
+            }
+        }
     }
 
     /// Removes the timer for this, if it is set.
@@ -129,7 +145,7 @@ impl Timers {
 
     /// The size in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let positions = self.positions.iter().map(Positions::bytes).fold(0, usize::saturating_add);
+        let positions = self.positions.iter().map(|positions| positions.size).fold(0, usize::saturating_add);
         self.heap.bytes().saturating_add(positions)
     }
 
@@ -155,6 +171,7 @@ impl Timers {
         self.positions.get(kind as usize)?.get(index)
     }
 
+    #[inline]
     fn set_position(&mut self, kind: u32, index: u32, position: u32) {
         match self.positions.get_mut(kind as usize) {
             Some(positions) => positions.set(index, position),
@@ -162,8 +179,9 @@ impl Timers {
         }
     }
 
-    /// Puts a timer where the heap has a gap, or as near to it as the order allows.
-    fn place(&mut self, gap: u32, timer: Timer) {
+    /// Moves a gap up in the heap, as far as the order allows to put a timer there; returns its position.
+    #[inline]
+    fn rise(&mut self, gap: u32, timer: Timer) -> u32 {
         let mut gap = gap;
         while let Some(parent) = gap.checked_sub(1).map(|above| above / 2)
             && let Some(&upper) = self.heap.get(parent).filter(|&&upper| timer < upper)
@@ -171,6 +189,12 @@ impl Timers {
             self.put(gap, upper);
             gap = parent;
         }
+        gap
+    }
+
+    /// Puts a timer where the heap has a gap, or as near to it as the order allows.
+    fn place(&mut self, gap: u32, timer: Timer) {
+        let mut gap = self.rise(gap, timer);
         while let Some((child, lower)) = self.first_child(gap)
             && lower < timer
         {
@@ -183,11 +207,14 @@ impl Timers {
     /// The earlier one of the two timers below a position.
     fn first_child(&self, position: u32) -> Option<(u32, Timer)> {
         let left = position.checked_mul(2)?.checked_add(1)?;
-        let right = left.checked_add(1)?;
-        let children = [left, right].into_iter().filter_map(|child| Some((child, *self.heap.get(child)?)));
-        children.min_by_key(|&(_, timer)| timer)
+        let (first, right) = (*self.heap.get(left)?, left.checked_add(1)?);
+        match self.heap.get(right) {
+            Some(&second) if second < first => Some((right, second)),
+            _ => Some((left, first)),
+        }
     }
 
+    #[inline]
     fn put(&mut self, position: u32, timer: Timer) {
         match self.heap.get_mut(position) {
             Some(place) => *place = timer,

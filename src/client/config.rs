@@ -63,6 +63,10 @@ pub struct ClientConfig {
     /// 5.0 only, and enforced in every version: a larger packet ends the connection. `None`: no limit is sent, and that
     /// of the protocol applies, 268,435,460 bytes.
     pub maximum_packet_size: Option<NonZeroU32>,
+    /// Size of the largest accepted packet of another type than PUBLISH, and of the properties of a PUBLISH, in bytes.
+    /// Default: 256 KiB. A larger one ends the connection, with Quota exceeded (0x97): a limit that is not announced.
+    /// `maximum_packet_size` applies too.
+    pub max_control_size: NonZeroU32,
     /// Highest topic alias that the server may use (Topic Alias Maximum of CONNECT); sent in 5.0 only. Default: 0, no
     /// topic aliases. The session stores one topic name for each alias.
     pub topic_alias_maximum: u16,
@@ -164,6 +168,7 @@ impl Default for ClientConfig {
             request_problem_information: true,
             receive_maximum: NonZeroU16::MAX,
             maximum_packet_size: NonZeroU32::new(16 * 1024 * 1024),
+            max_control_size: const { NonZeroU32::new(256 * 1024).unwrap() },
             topic_alias_maximum: 0,
             max_user_properties: 256,
             disallowed_code_points: DisallowedCodePoints::Accept,
@@ -194,6 +199,7 @@ impl ClientConfig {
     pub(super) fn limits(&self) -> Limits {
         Limits {
             max_packet_size: self.maximum_packet_size.map_or(MAX_PACKET_SIZE, NonZeroU32::get).min(MAX_PACKET_SIZE),
+            max_control_size: self.max_control_size.get(),
             max_user_properties: self.max_user_properties,
             disallowed_code_points: self.disallowed_code_points,
             sender: Some(Sender::Server),

@@ -32,7 +32,7 @@ fn classify(violation: Violation, field: Field, version: Version) -> (ErrorKind,
     match violation {
         Violation::Text(kind) => (MalformedPacket, text_reason_code(kind, field)),
         Violation::PacketTooLarge => (ProtocolError, ReasonCode::PacketTooLarge),
-        Violation::TooManyUserProperties => (Refused, ReasonCode::QuotaExceeded),
+        Violation::ControlTooLarge | Violation::TooManyUserProperties => (Refused, ReasonCode::QuotaExceeded),
         Violation::UnknownProtocolName | Violation::UnsupportedProtocolVersion => {
             (Refused, ReasonCode::UnsupportedProtocolVersion)
         }
@@ -100,6 +100,7 @@ fn clauses(violation: Violation, packet: Option<PacketType>, field: Field) -> (&
         Violation::IntegerTooLong => same("section 1.5.5"),
         Violation::OverlongInteger => ("section 2.2.3", "MQTT-1.5.5-1"),
         Violation::PacketTooLarge => ("section 2.2.3", "section 3.1.2.11.4"),
+        Violation::ControlTooLarge => ("section 2.2.3", "section 2.1.4"),
         Violation::TooManyUserProperties => same("section 2.2.2.2"),
         Violation::Missing => missing(field),
         Violation::Truncated => match field {

@@ -16,6 +16,10 @@ pub struct Limits {
     ///
     /// The decoder buffers nothing: the limit protects the caller that collects the bytes of a packet.
     pub max_packet_size: u32,
+    /// Size of the largest accepted packet of another type than PUBLISH, fixed header included, and of the properties of
+    /// a PUBLISH, in bytes. Default: 268,435,460, the largest of the protocol. A larger packet is refused with Quota
+    /// exceeded as soon as that is known. `max_packet_size` applies too.
+    pub max_control_size: u32,
     /// Maximum number of user properties in a packet, and in its will. Default: 65,535. A packet with more is refused
     /// with Quota exceeded.
     pub max_user_properties: u16,
@@ -30,6 +34,7 @@ impl Limits {
     /// The default.
     pub const DEFAULT: Self = Self {
         max_packet_size: MAX_PACKET_SIZE,
+        max_control_size: MAX_PACKET_SIZE,
         max_user_properties: u16::MAX,
         disallowed_code_points: DisallowedCodePoints::Accept,
         sender: None,

@@ -10,7 +10,6 @@ use super::property::PublishProperties;
 use super::reader::{Context, Reader};
 use super::sink::{Body, Sink};
 use super::types::{PacketId, QoS};
-#[cfg(feature = "alloc")]
 use super::varint::{Varint, read_varint};
 use super::version::Version;
 use super::violation::Violation;
@@ -108,13 +107,29 @@ impl<'a> Publish<'a> {
         after.get(at) == Some(&0)
     }
 
+    /// Returns the size of the topic and the packet identifier, without the length of the topic, and the bytes behind that;
+    /// `None` if not enough bytes have arrived to know it.
+    fn before_properties(flags: u8, body: &[u8]) -> Option<(usize, &[u8])> {
+        let (topic_len, after) = body.split_first_chunk::<2>()?;
+        let packet_id_len = if flags & QOS != 0 { 2 } else { 0 };
+        Some((usize::from(u16::from_be_bytes(*topic_len)).wrapping_add(packet_id_len), after))
+    }
+
+    /// Returns the offset of the properties in the body, and their length; `None` if not enough bytes have arrived to know
+    /// it, or if there are none.
+    pub(crate) fn property_length(flags: u8, body: &[u8], version: Version) -> Option<(usize, u32)> {
+        let (before, after) = Self::before_properties(flags, body).filter(|_| version == Version::V5)?;
+        match read_varint(after.get(before..)?) {
+            Varint::Value(length, _) => Some((before.saturating_add(2), length)),
+            Varint::Incomplete | Varint::Malformed(..) => None,
+        }
+    }
+
     /// Returns the size of the topic, packet identifier and properties; `None` if not enough bytes have arrived to know
     /// it.
     #[cfg(feature = "alloc")]
     pub(crate) fn head_len(flags: u8, body: &[u8], version: Version) -> Option<usize> {
-        let (topic_len, after) = body.split_first_chunk::<2>()?;
-        let packet_id_len = if flags & QOS != 0 { 2 } else { 0 };
-        let before = usize::from(u16::from_be_bytes(*topic_len)).wrapping_add(packet_id_len);
+        let (before, after) = Self::before_properties(flags, body)?;
         let properties = match version {
             Version::V31 | Version::V311 => 0,
             Version::V5 => match read_varint(after.get(before..)?) {

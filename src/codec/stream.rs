@@ -109,8 +109,8 @@ fn split_common(input: &[u8], version: Version, limits: Limits) -> Option<(u8, &
     };
     let body = rest.get(..length)?;
     let size = input.len().wrapping_sub(rest.len()).wrapping_add(length);
-    let may_be_read =
-        size <= limits.max_packet_size as usize && header::is_legal_first_byte(first, version, limits.sender);
+    let max_size = limits.max_packet_size.min(limits.max_control_size);
+    let may_be_read = size <= max_size as usize && header::is_legal_first_byte(first, version, limits.sender);
     may_be_read.then_some((first, body, size))
 }
 
@@ -166,6 +166,7 @@ pub(crate) fn decode_publish_head<'a>(
     if header.packet_type != PacketType::Publish || missing == 0 {
         return Ok(None);
     }
+    check_control_size(header, first, there, limits, version).map_err(into_error)?;
     let Some(head_len) = Publish::head_len(first, there, version) else { return Ok(None) };
     // A head that exceeds the packet is read as far as possible, to find the error.
     if head_len > there.len() && head_len <= header.remaining_length as usize {
@@ -189,11 +190,38 @@ fn decode_any<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<D
         let error = FieldError::new(1, Field::RemainingLength, Violation::PacketTooLarge);
         return Err(error.into_error(packet_type, version));
     }
+    if let (Some(&first), Some(there)) = (input.first(), input.get(usize::from(header.size)..)) {
+        check_control_size(header, first, there, limits, version)
+            .map_err(|error| error.into_error(packet_type, version))?;
+    }
     let size = header.packet_size() as usize;
     match (input.first(), input.get(usize::from(header.size)..size)) {
         (Some(&first), Some(body)) => read(first, body, size, version, limits),
         _ => Ok(Decoded::Incomplete { needs: size.saturating_sub(input.len()) }),
     }
+}
+
+/// Checks the size of a packet, or of the properties of a PUBLISH as far as it is known.
+fn check_control_size(
+    header: FixedHeader,
+    first: u8,
+    body: &[u8],
+    limits: Limits,
+    version: Version,
+) -> Result<(), FieldError> {
+    if header.packet_size() <= limits.max_control_size {
+        return Ok(());
+    }
+    let (at, field) = match header.packet_type {
+        PacketType::Publish => match Publish::property_length(first, body, version) {
+            Some((at, length)) if length > limits.max_control_size => {
+                (usize::from(header.size).saturating_add(at), Field::PropertyLength)
+            }
+            _ => return Ok(()),
+        },
+        _ => (1, Field::RemainingLength),
+    };
+    Err(FieldError::new(at, field, Violation::ControlTooLarge))
 }
 
 /// Reads a complete packet with a valid fixed header. Short packets are read here. Others are read in functions that

@@ -38,6 +38,10 @@ pub enum Violation {
     /// The packet is larger than [`Limits::max_packet_size`](super::Limits::max_packet_size).
     #[error("is above the limit of the receiver")]
     PacketTooLarge,
+    /// The packet is no PUBLISH, or the properties are those of a PUBLISH, and larger than
+    /// [`Limits::max_control_size`](super::Limits::max_control_size).
+    #[error("is above the limit of the receiver for what is not payload")]
+    ControlTooLarge,
     /// There are more user properties than [`Limits::max_user_properties`](super::Limits::max_user_properties).
     #[error("occurs more often than the receiver accepts")]
     TooManyUserProperties,

@@ -49,6 +49,18 @@ pub struct Accept {
     pub user_properties: Vec<(String, String)>,
 }
 
+impl Accept {
+    /// Returns whether all fields are absent whose size varies.
+    fn has_no_texts(&self) -> bool {
+        self.assigned_client_id.is_none()
+            && self.response_information.is_none()
+            && self.server_reference.is_none()
+            && self.authentication_data.is_none()
+            && self.reason_string.is_none()
+            && self.user_properties.is_empty()
+    }
+}
+
 /// Prints all fields; the authentication data are redacted, because the output of `Debug` ends up in logs.
 impl fmt::Debug for Accept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,6 +100,17 @@ pub(super) struct Pending {
     pub(super) client: ClientLimits,
     pub(super) method: Option<Box<str>>,
     pub(super) wants_response_information: bool,
+}
+
+impl Pending {
+    /// Returns the size in bytes on the heap, with the box.
+    #[allow(dead_code, reason = "for a router: see `routing`")]
+    pub(super) fn heap(&self) -> usize {
+        let texts = [Some(&self.client_id), self.user_name.as_ref(), self.method.as_ref()];
+        let texts = texts.into_iter().flatten().map(|text| text.len());
+        let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of::<Will>()));
+        texts.fold(will.saturating_add(core::mem::size_of::<Self>()), usize::saturating_add)
+    }
 }
 
 /// The intervals that CONNACK grants.
@@ -144,6 +167,11 @@ impl GrantedIntervals {
     ) -> Result<(), AcceptError> {
         if pending.version != Version::V5 {
             return Ok(()); // CONNACK has no properties
+        }
+        /// More than the size of a CONNACK without texts and data.
+        const SHORT: u32 = 128;
+        if pending.client.maximum_packet_size >= SHORT && pending.method.is_none() && accept.has_no_texts() {
+            return Ok(());
         }
         let connack = self.connack(config, pending, accept, true)?;
         let limit = pending.client.maximum_packet_size;

@@ -464,6 +464,11 @@ impl Acceptor {
         granted.check_connack(&self.config, pending, accept)
     }
 
+    /// Returns the size in bytes of what the acceptor has on the heap: the contents of CONNECT, and output.
+    pub(crate) fn heap(&self) -> usize {
+        self.transmit.capacity().saturating_add(self.pending.as_ref().map_or(0, |pending| pending.heap()))
+    }
+
     /// Creates an empty session for the client that waits for a decision.
     pub(crate) fn new_session(&self) -> ServerSession {
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);

@@ -52,6 +52,10 @@ pub struct ServerConfig {
     /// every version: a larger packet ends the connection. `None`: no limit is announced, and that of the protocol
     /// applies, 268,435,460 bytes.
     pub maximum_packet_size: Option<NonZeroU32>,
+    /// Size of the largest accepted packet of another type than PUBLISH, and of the properties of a PUBLISH, in bytes.
+    /// Default: 256 KiB. A larger one ends the connection, with Quota exceeded (0x97): a limit that is not announced.
+    /// `maximum_packet_size` applies too.
+    pub max_control_size: NonZeroU32,
     /// Highest topic alias that a client may use. Default: 0, no topic aliases. Announced (Topic Alias Maximum). A
     /// session stores one topic name for each alias.
     pub topic_alias_maximum: u16,
@@ -116,20 +120,21 @@ pub struct ServerConfig {
     pub answer_limit: NonZeroU32,
 }
 
-/// The default of `max_connect_size`: 256 KiB.
-const MAX_CONNECT_SIZE: NonZeroU32 = NonZeroU32::MIN.saturating_add(256 * 1024 - 1);
+/// The default of `max_connect_size` and `max_control_size`: 256 KiB.
+const MAX_CONTROL_SIZE: NonZeroU32 = NonZeroU32::MIN.saturating_add(256 * 1024 - 1);
 
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             connect_timeout: NonZeroU16::new(10),
-            max_connect_size: MAX_CONNECT_SIZE,
+            max_connect_size: MAX_CONTROL_SIZE,
             max_keep_alive: None,
             max_session_expiry_interval: SessionExpiry::NEVER,
             receive_maximum: NonZeroU16::MAX,
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
             maximum_packet_size: NonZeroU32::new(16 * 1024 * 1024),
+            max_control_size: MAX_CONTROL_SIZE,
             topic_alias_maximum: 0,
             wildcard_subscription_available: true,
             subscription_identifiers_available: true,
@@ -158,6 +163,7 @@ impl ServerConfig {
     pub(super) fn limits(&self, max_packet_size: Option<NonZeroU32>) -> Limits {
         Limits {
             max_packet_size: max_packet_size.map_or(MAX_PACKET_SIZE, NonZeroU32::get).min(MAX_PACKET_SIZE),
+            max_control_size: self.max_control_size.get(),
             max_user_properties: self.max_user_properties,
             disallowed_code_points: self.disallowed_code_points,
             sender: Some(Sender::Client),

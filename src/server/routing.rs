@@ -9,10 +9,10 @@
 //! | [`ServerSession::advance_output`], [`ServerSession::has_work`] | do the work of [`poll`](ServerSession::poll), without input |
 //! | [`ServerSession::accept_ownership`] | a message that is acknowledged later, whatever becomes of the connection |
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
-//! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
-//! | [`ServerSession::stored`], [`ServerSession::heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`], [`ServerSession::has_spare_room`] | whether the session accepts a message now |
+//! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::buffers`], [`ServerSession::heap_without_buffers`], [`ServerSession::received_heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
-//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full}` | the state of a client before it is accepted |
+//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full, heap}` | the state of a client before it is accepted |
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,9 +21,10 @@ use bytes::Bytes;
 
 use super::action::Action;
 use super::session::{Marked, ServerSession};
-use super::state::State;
+use super::state::{DueWills, State};
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{AckHandle, Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit};
+use crate::heap_size;
+use crate::session::{AckHandle, Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit, Will};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -51,7 +52,7 @@ impl<'a> Copies<'a> {
     /// shared and counted already is copied once for that.
     pub(crate) fn new(
         now: Instant,
-        message: MessageRef<'a>,
+        message: &MessageRef<'a>,
         shared: Option<Bytes>,
         expires_after: u32,
         account: &Arc<PayloadAccount>,
@@ -62,7 +63,7 @@ impl<'a> Copies<'a> {
         let large = shared.or_else(|| (message.payload.len() >= LARGE).then(copied));
         let payload = if large.is_some() { &[] } else { message.payload };
         let account = large.as_ref().map(|_| Arc::clone(account));
-        Self { now, message: MessageRef { payload, ..message }, large, expires_after, mark: 0, account, encoded }
+        Self { now, message: MessageRef { payload, ..*message }, large, expires_after, mark: 0, account, encoded }
     }
 
     /// Sets the mark of the copies that are stored from now on.
@@ -127,28 +128,26 @@ pub(crate) enum Remains {
 
 impl ServerSession {
     /// Appends the shared encoding of a message to the output, if the copy is of QoS 0 and needs no encoding of its
-    /// own. Returns whether it was appended. The copy has no token and no outcome.
-    #[inline]
+    /// own. Returns whether it was appended, and if so, whether the buffer of the output has grown. The copy has no token and
+    /// no outcome.
+    #[inline(always)]
     pub(crate) fn forward_plain(
         &mut self,
         copies: &mut Copies<'_>,
         qos: QoS,
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
-    ) -> bool {
+    ) -> Option<bool> {
         if qos != QoS::AtMostOnce || !identifiers.is_empty() || copies.large.is_some() {
-            return false;
+            return None;
         }
         let limits = self.limits();
         if !self.engine.takes_encoded(&limits) {
-            return false;
+            return None;
         }
-        let Ok(packet) = copies.plain(self.engine.version(), retain) else { return false };
+        let Ok(packet) = copies.plain(self.engine.version(), retain) else { return None };
         let fits = packet.len() <= limits.max_packet_size as usize;
-        if fits {
-            self.engine.append_encoded(packet);
-        }
-        fits
+        fits.then(|| self.engine.append_encoded(packet))
     }
 
     /// Publishes a copy of a message, with this QoS and RETAIN flag and these subscription identifiers.
@@ -180,16 +179,16 @@ impl ServerSession {
         Ok(())
     }
 
-    /// Does the work of [`poll`](Self::poll) without input. An incomplete packet of the client stays as it is, and the
-    /// keep-alive timeout is not checked.
-    pub(crate) fn advance_output<'a>(&mut self, now: Instant) -> Option<Action<'a>> {
+    /// Does the work of [`poll`](Self::poll) without input: sends `most` units of queued messages, where each is one, and one
+    /// more for each 256 bytes. An incomplete packet of the client stays as it is, and the keep-alive timeout is not checked.
+    pub(crate) fn advance_output<'a>(&mut self, now: Instant, most: u32) -> Option<Action<'a>> {
         self.engine.advance(now);
         if self.state.is_detached() {
             return self.poll_detached();
         }
         self.note_sent();
         if !self.engine.has_report() && self.engine.deliveries().has_backlog() {
-            self.send_backlog();
+            self.send_backlog(most);
         }
         if self.engine.has_report() {
             return self.engine.next_report();
@@ -247,12 +246,56 @@ impl ServerSession {
         (self.engine.deliveries().budget().count(), self.engine.deliveries().budget().bytes())
     }
 
-    /// Returns the size in bytes of what the session has on the heap besides stored messages: its client identifier, its
-    /// will and its output. A shared payload in the output does not count.
+    /// Returns whether messages are queued, in addition to those in flight.
     #[inline]
-    pub(crate) fn heap(&self) -> usize {
+    pub(crate) fn has_queued(&self) -> bool {
+        self.engine.deliveries().has_queued()
+    }
+
+    /// Returns the size in bytes of the output and of the table of messages in flight. Stored messages do not count, nor does a
+    /// shared payload in the output.
+    #[inline]
+    pub(crate) fn buffers(&self) -> usize {
+        self.engine.buffers()
+    }
+
+    /// Returns whether the session has something on the heap besides [buffers](Self::buffers) that changes while it has a
+    /// connection. Its client identifier and its will do not.
+    #[inline]
+    pub(crate) const fn has_more_heap(&self) -> bool {
+        self.due_wills.is_some() | self.state.has_heap() | self.engine.has_more_heap()
+    }
+
+    /// As [`has_more_heap`](Self::has_more_heap), of a session that [has no work](Self::has_work), except for requests of the
+    /// client that are not answered.
+    #[inline]
+    pub(crate) const fn has_rare_heap(&self) -> bool {
+        self.engine.has_rare_heap()
+    }
+
+    /// Returns the size in bytes of what the session has on the heap besides stored messages and [buffers](Self::buffers):
+    /// its client identifier, its wills, topic aliases, and tables of requests and received messages. `has_more` is
+    /// [`has_more_heap`](Self::has_more_heap).
+    #[inline]
+    pub(crate) fn heap_without_buffers(&self, has_more: bool) -> usize {
         let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
-        self.client_id.len().saturating_add(will).saturating_add(self.engine.output().capacity())
+        let own = self.client_id.len().saturating_add(will);
+        if has_more { own.saturating_add(self.more_heap()) } else { own }
+    }
+
+    #[inline(never)]
+    fn more_heap(&self) -> usize {
+        let due = self.due_wills.as_ref().map_or(0, |due| {
+            let wills = due.iter().map(Will::heap).fold(heap_size::queue(due), usize::saturating_add);
+            wills.saturating_add(core::mem::size_of::<DueWills>())
+        });
+        due.saturating_add(self.state.heap()).saturating_add(self.engine.more_heap())
+    }
+
+    /// Returns the size in bytes of what the client makes the session hold beside messages to it: topic aliases, and
+    /// identifiers of messages that are not released.
+    pub(crate) fn received_heap(&self) -> usize {
+        self.engine.aliases().saturating_add(self.engine.deliveries().inbound().heap())
     }
 
     /// Returns the number of queued and in-flight messages.
@@ -271,6 +314,24 @@ impl ServerSession {
         /// Size of a subscription identifier, a packet identifier and the length fields.
         const MORE: usize = 16;
         self.engine.sends_at_once(&self.limits(), qos, size.saturating_add(MORE))
+    }
+
+    /// Returns whether one more message, whose topic and payload have this size, would take no more memory than the session
+    /// has for its output and its tables; the message itself does not count.
+    pub(crate) fn has_spare_room(&self, qos: QoS, size: usize) -> bool {
+        /// Size of a subscription identifier, a packet identifier, a few properties and the length fields.
+        const MORE: usize = 64;
+        let output = self.engine.output();
+        match qos {
+            QoS::AtMostOnce => size.saturating_add(MORE).saturating_add(output.len()) <= output.capacity(),
+            _ => self.has_open_window() && !self.has_queued() && self.engine.deliveries().outbound().has_spare_id(),
+        }
+    }
+
+    /// Returns whether one more message in flight needs no larger table than that of a few.
+    #[inline]
+    pub(crate) fn has_spare_id(&self) -> bool {
+        self.engine.deliveries().outbound().has_spare_id()
     }
 
     /// Returns whether there is a connection on which one more QoS 1 or QoS 2 message can be in flight.

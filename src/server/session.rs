@@ -530,6 +530,11 @@ impl Endpoint for ServerSession {
         &mut self.engine
     }
 
+    fn max_sends(&self) -> u32 {
+        // A router sends them by `advance_output`.
+        if self.is_routed { 0 } else { u32::MAX }
+    }
+
     #[inline(always)]
     fn split(&mut self) -> (&mut Engine, ClientPeer<'_>) {
         let peer = ClientPeer { config: &self.config, version: self.engine.version(), state: &self.state };

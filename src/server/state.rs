@@ -3,8 +3,9 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
-use super::request::Requests;
-use crate::codec::MAX_PACKET_SIZE;
+use super::request::{Kind, Requests};
+use crate::codec::{MAX_PACKET_SIZE, PacketId};
+use crate::heap_size;
 use crate::session::{Exchange, Will};
 use crate::time::Instant;
 
@@ -107,6 +108,29 @@ impl State {
     #[inline]
     pub(super) const fn is_detached(&self) -> bool {
         !matches!(self, Self::Attached(_))
+    }
+
+    /// Returns whether something is on the heap.
+    #[inline]
+    pub(super) const fn has_heap(&self) -> bool {
+        matches!(self, Self::Attached(connection) if connection.authentication.is_some() | connection.requests.is_some())
+    }
+
+    /// Returns the size in bytes on the heap.
+    pub(super) fn heap(&self) -> usize {
+        match self {
+            Self::Attached(Connection { authentication, requests, .. }) => {
+                let authentication = authentication.as_ref().map_or(0, |authentication| {
+                    authentication.method.len().saturating_add(core::mem::size_of::<Authentication>())
+                });
+                let requests = requests.as_ref().map_or(0, |requests| {
+                    let entries = heap_size::tree(requests.len(), core::mem::size_of::<(PacketId, Kind)>());
+                    entries.saturating_add(core::mem::size_of::<Requests>())
+                });
+                authentication.saturating_add(requests)
+            }
+            Self::Detached { .. } | Self::Expired => 0,
+        }
     }
 
     /// Returns the limits of the client; those of the protocol without an open connection.

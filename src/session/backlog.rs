@@ -54,9 +54,12 @@ impl<'s> Backlog<'s> {
         Self { now, link, deliveries, effects, limits }
     }
 
-    /// Sends as many packets as possible: first the messages to be sent again, then the queue in order.
-    pub(super) fn send(&mut self, peer: &mut impl Peer) {
-        while self.limits.is_open && self.link.has_room(self.limits) {
+    /// Sends as many packets as possible: first the messages to be sent again, then the queue in order. Stops when `most`
+    /// units are sent, where a packet counts as one, and one more for each 256 bytes.
+    pub(super) fn send(&mut self, peer: &mut impl Peer, most: u32) {
+        let mut left = u64::from(most);
+        while left != 0 && self.limits.is_open && self.link.has_room(self.limits) {
+            let begin = self.link.end();
             match self.deliveries.next_source(self.limits) {
                 Source::Resend => self.resend(peer),
                 Source::Queue { is_windowed, has_id } => {
@@ -64,6 +67,7 @@ impl<'s> Backlog<'s> {
                     self.send_queued(peer, waiting);
                 }
             }
+            left = left.saturating_sub(1).saturating_sub(self.link.end().saturating_sub(begin) / 256);
         }
         self.deliveries.drop_empty_queue();
     }

@@ -71,7 +71,7 @@ pub(crate) trait Endpoint {
         loop {
             // What needs no limits comes first: mostly, there is nothing to do.
             if self.engine().deliveries().has_backlog() {
-                self.send_backlog();
+                self.send_backlog(self.max_sends());
             }
             if self.engine().has_outcome() {
                 return self.engine().next_report();
@@ -106,13 +106,19 @@ pub(crate) trait Endpoint {
         }
     }
 
-    /// Sends the queued packets, and sends again the messages, that can be sent now.
+    /// Returns the units of queued packets that are sent for one packet of the input, see
+    /// [`Engine::send_more`]. What is left is sent later.
+    fn max_sends(&self) -> u32 {
+        u32::MAX
+    }
+
+    /// Sends the queued packets, and sends again the messages, that can be sent now, `most` units of them.
     #[cold]
-    fn send_backlog(&mut self) {
+    fn send_backlog(&mut self, most: u32) {
         let (engine, mut peer) = self.split();
         let limits = peer.limits();
         if engine.can_send_more(&limits) {
-            engine.send_more(&mut peer, &limits);
+            engine.send_more(&mut peer, &limits, most);
         }
     }
 

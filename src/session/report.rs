@@ -5,9 +5,13 @@ use alloc::collections::VecDeque;
 
 use super::outcome::{AbandonReason, Done, Outcome};
 use super::token::Token;
+use crate::heap_size;
 
 type Outcomes = VecDeque<(Token, Option<AbandonReason>)>;
 type InOutput = VecDeque<(u64, Token)>;
+
+/// The size of a queue without its entries.
+const HEADER: usize = core::mem::size_of::<InOutput>();
 
 /// Outcomes that no packet of the peer causes: of abandoned operations, and of messages of QoS 0, which are sent once
 /// their bytes have been taken from the output.
@@ -21,6 +25,19 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Returns whether there is memory for messages of QoS 0 in the output.
+    #[inline]
+    pub(crate) const fn has_in_output(&self) -> bool {
+        self.in_output.is_some()
+    }
+
+    /// Returns the size in bytes on the heap.
+    pub(crate) fn heap(&self) -> usize {
+        let outcomes = self.outcomes.as_ref().map_or(0, |it| heap_size::queue(it).saturating_add(HEADER));
+        let in_output = self.in_output.as_ref().map_or(0, |it| heap_size::queue(it).saturating_add(HEADER));
+        outcomes.saturating_add(in_output)
+    }
+
     /// Returns whether an outcome can be reported, messages in the output not considered.
     #[inline]
     pub(crate) const fn has_outcome(&self) -> bool {

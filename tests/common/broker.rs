@@ -31,6 +31,8 @@ pub(crate) type Peer = usize;
 pub(crate) struct Net {
     pub(crate) broker: Broker<Witness>,
     pub(crate) now: Instant,
+    /// Where connections that are opened come from.
+    pub(crate) origin: Origin,
     ends: Vec<End>,
 }
 
@@ -54,7 +56,7 @@ struct End {
 impl Net {
     /// A broker without sessions, subscriptions or retained messages.
     pub(crate) fn new(config: BrokerConfig) -> Self {
-        Self { broker: Broker::new(config, Witness::default()), now: at(0), ends: Vec::new() }
+        Self { broker: Broker::new(config, Witness::default()), now: at(0), origin: Origin::UNKNOWN, ends: Vec::new() }
     }
 
     /// A broker whose CONNACK has no properties.
@@ -64,7 +66,14 @@ impl Net {
 
     /// Opens a transport connection to the broker.
     pub(crate) fn open(&mut self, version: Version) -> Peer {
-        let id = self.broker.open(self.now, Origin::UNKNOWN);
+        let peer = self.open_unserved(version);
+        self.flush();
+        peer
+    }
+
+    /// As [`open`](Self::open), and nothing is read or written.
+    pub(crate) fn open_unserved(&mut self, version: Version) -> Peer {
+        let id = self.broker.open(self.now, self.origin);
         self.ends.push(End {
             id,
             version,
@@ -75,7 +84,6 @@ impl Net {
             acknowledges: true,
             is_over: false,
         });
-        self.flush();
         self.ends.len() - 1
     }
 
@@ -160,6 +168,22 @@ impl Net {
         self.ends[peer].is_over = true;
         self.broker.closed(self.now, self.ends[peer].id);
         self.flush();
+    }
+
+    /// Loses all connections and ends all sessions that the notices since the last look tell of.
+    pub(crate) fn end_all(&mut self) {
+        for peer in 0..self.ends.len() {
+            if !std::mem::replace(&mut self.ends[peer].is_over, true) {
+                self.broker.closed(self.now, self.ends[peer].id);
+            }
+        }
+        self.ends.clear();
+        for notice in self.notices() {
+            if let Some(client_id) = notice.strip_suffix(" connected") {
+                self.broker.end_session(self.now, client_id);
+            }
+        }
+        self.poll();
     }
 
     /// The client sends DISCONNECT with this reason code.
@@ -323,7 +347,7 @@ impl Net {
                 }
             }
             // A client whose packet is still worked on, or whose input waits for its turn.
-            let Self { broker, now, ends } = self;
+            let Self { broker, now, ends, .. } = self;
             let waits = |end: &End| !end.is_over && !broker.takes_input(end.id);
             // Other unfinished work, such as retained messages that are still to be sent, is due now, and not earlier.
             let is_due = if ends.iter().any(waits) {
@@ -344,7 +368,7 @@ impl Net {
     /// Moves bytes both ways.
     #[track_caller]
     fn serve(&mut self, peer: Peer) {
-        let Self { broker, now, ends } = self;
+        let Self { broker, now, ends, .. } = self;
         let end = &mut ends[peer];
         if end.reads {
             while broker.transmit(end.id).has_remaining() {
@@ -366,7 +390,7 @@ impl Net {
     }
 
     fn give(&mut self, peer: Peer) {
-        let Self { broker, now, ends } = self;
+        let Self { broker, now, ends, .. } = self;
         let end = &mut ends[peer];
         if !end.unsent.is_empty() && !end.is_over {
             let mut input = &end.unsent[..];

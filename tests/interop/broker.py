@@ -5,8 +5,8 @@ Chromium.
     python3 tests/interop/broker.py [SEED [CHECK]] [--against mosquitto]
 
 The seed decides where connections are cut. CHECK is a part of the name of a function in broker_bridge.py,
-broker_mosquitto.py, broker_paho.py or broker_mqttjs.py: only such checks are run. With `--against mosquitto`, a real
-mosquitto takes the place of the example, which shows that the checks require nothing but MQTT.
+broker_mosquitto.py, broker_paho.py, broker_mqttjs.py or broker_slow.py: only such checks are run. With `--against
+mosquitto`, a real mosquitto takes the place of the example, which shows that the checks require nothing but MQTT.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import broker_bridge  # noqa: E402, F401
 import broker_mosquitto  # noqa: E402, F401
 import broker_mqttjs  # noqa: E402, F401
 import broker_paho  # noqa: E402, F401
+import broker_slow  # noqa: E402, F401
 from broker_stage import CHECKS, Failure, Stage, Tools  # noqa: E402
 
 

@@ -31,7 +31,7 @@ def reader(stage, name, *filters, **options):
 
 
 @check(
-    "mqtt.js: messages of every QoS arrive, with the lower one of those they were published and subscribed with",
+    "mqtt.js: messages of every QoS arrive, with the lower QoS of publication and subscription",
     ALL,
     WHERE,
 )
@@ -74,7 +74,7 @@ def mqttjs_many(stage):
         equal(client.payloads(f"m/{qos}"), [str(number) for number in range(count)], f"messages of QoS {qos}")
 
 
-@check("mqtt.js: a message of 1 MiB arrives as it was", ALL, WHERE)
+@check("mqtt.js: a message of 1 MiB arrives unchanged", ALL, WHERE)
 def mqttjs_large(stage):
     if stage.transport != "tcp" and stage.spares_mosquitto("anything, since in 2.0.11 a WebSocket stalls at some size"):
         return
@@ -85,7 +85,7 @@ def mqttjs_large(stage):
         equal(client.get(number + 1)[-1].payload == payload, True, "whether the payload is as it was")
 
 
-@check("mqtt.js: a retained message is kept, replaced, and deleted by an empty one", ALL, WHERE)
+@check("mqtt.js: a retained message is stored, replaced, and removed by one with an empty payload", ALL, WHERE)
 def mqttjs_retained(stage):
     live = reader(stage, "live", "kept/#")
     speaker = stage.script("sender")
@@ -108,7 +108,7 @@ def mqttjs_retained(stage):
     equal(sorted(told(until_the_end(late, speaker))), expected, "messages after the end of the subscription")
 
 
-@check("mqtt.js: a will is told when the connection is lost, and not when the client leaves", ALL, WHERE)
+@check("mqtt.js: a will is published when the connection is lost, and not after DISCONNECT", ALL, WHERE)
 def mqttjs_will(stage):
     listener = reader(stage, "listener", "will/#")
     for name, leave in ("polite", "disconnect"), ("victim", "cut"):
@@ -123,7 +123,7 @@ def mqttjs_will(stage):
 
 
 @check(
-    "mqtt.js: a session goes on, with the messages of QoS 1 and 2 that were published meanwhile",
+    "mqtt.js: a session is resumed, and receives the messages of QoS 1 and 2 published meanwhile",
     ALL,
     WHERE,
     max_queued=PLENTY,
@@ -148,7 +148,7 @@ def mqttjs_session(stage):
             equal(client.payloads(f"s/{qos}"), [f"{leave} {number}" for number in range(50)], f"messages of QoS {qos}")
 
 
-@check("mqtt.js: who does not know the password is not let in", ALL, WHERE, users={"alice": "secret"})
+@check("mqtt.js: a client without the right password is refused", ALL, WHERE, users={"alice": "secret"})
 def mqttjs_users(stage):
     stage.script("good", username="alice", password="secret").connect()
     bad = stage.script("bad", username="alice", password="wrong").begin()
@@ -158,7 +158,7 @@ def mqttjs_users(stage):
 
 
 @check(
-    "mqtt.js: nothing is lost, and nothing of QoS 2 comes twice, when both ends are cut",
+    "mqtt.js: no message is lost, and none of QoS 2 is duplicated, when the connections of both clients are cut",
     ALL,
     WHERE,
     max_queued=PLENTY,
@@ -200,7 +200,9 @@ def mqttjs_cuts(stage):
 
 
 @check(
-    "mqtt.js: each message for a shared subscription goes to one of its members, and all of them get some", NEW, WHERE
+    "mqtt.js: each message for a shared subscription goes to one of its members, and all members receive some",
+    NEW,
+    WHERE,
 )
 def mqttjs_shared(stage):
     count = 60
@@ -257,7 +259,7 @@ def mqttjs_aliases(stage):
 
 
 @check(
-    "mqtt.js: what is denied is said for each QoS, and the connection goes on",
+    "mqtt.js: a message that is not authorized is refused in each QoS, and the connection goes on",
     NEW,
     WHERE,
     mosquitto="2.0.11 closes the connection",
@@ -272,7 +274,7 @@ def mqttjs_denied(stage):
     equal(told(until_the_end(client)), [("mine/1", qos, False, "word") for qos in (0, 1, 2)], "messages")
 
 
-@check("mqtt.js: the broker's words are understood when a session is taken over, and when the broker ends", ALL, WHERE)
+@check("mqtt.js: the reason codes of a session taken over and of a shutdown are understood", ALL, WHERE)
 def mqttjs_told_to_go(stage):
     first, second = stage.script("same"), stage.script("same")
     for client in first, second:

@@ -42,7 +42,7 @@ def sender(stage, name="sender", **options):
 
 
 @check(
-    "paho: messages of every QoS arrive, with the lower one of those they were published and subscribed with",
+    "paho: messages of every QoS arrive, with the lower QoS of publication and subscription",
     ALL,
     ("tcp", "tls", "ws"),
 )
@@ -64,7 +64,7 @@ def paho_every_qos(stage):
 
 
 @check(
-    "paho: messages of three senders reach three readers, all of them, and in the order of each sender",
+    "paho: all messages of three senders reach three readers, in the order of each sender",
     ALL,
     max_queued=PLENTY,
 )
@@ -85,7 +85,7 @@ def paho_many(stage):
     return f"{9 * count} messages, three times"
 
 
-@check("paho: large messages arrive as they were", ALL, ("tcp", "tls", "ws"))
+@check("paho: large messages arrive unchanged", ALL, ("tcp", "tls", "ws"))
 def paho_large(stage):
     if stage.transport == "ws" and stage.spares_mosquitto("anything, since in 2.0.11 a WebSocket stalls at some size"):
         return
@@ -102,7 +102,7 @@ def paho_large(stage):
         raise Failure("the content is not what was sent")
 
 
-@check("paho: unsubscribing ends what was subscribed, and tells what was not", ALL)
+@check("paho: UNSUBSCRIBE ends subscriptions, and the answer says which did not exist", ALL)
 def paho_unsubscribe(stage):
     client = reader(stage, "reader", "u/1", "u/2")
     codes = client.unsubscribe(["u/1", "u/+", "never"])
@@ -112,7 +112,7 @@ def paho_unsubscribe(stage):
     equal(told(until_the_end(client)), [("u/2", 2, False, "word")], "messages")
 
 
-@check("paho: a will is told after a cut, and not after DISCONNECT", ALL, ("tcp", "tls", "ws"))
+@check("paho: a will is published after a cut, and not after DISCONNECT", ALL, ("tcp", "tls", "ws"))
 def paho_will(stage):
     listener = reader(stage, "reader", "will/#")
     for name, qos, retain, leave in (
@@ -132,7 +132,7 @@ def paho_will(stage):
     equal(told(until_the_end(late)), [("will/one", 1, True, f"{GONE} one")], "the will that was retained")
 
 
-@check("paho: a retained message is kept, replaced, and deleted by an empty one", ALL)
+@check("paho: a retained message is stored, replaced, and removed by one with an empty payload", ALL)
 def paho_retained(stage):
     live = reader(stage, "live", "kept/#")
     speaker = sender(stage)
@@ -168,7 +168,7 @@ def paho_retained(stage):
     equal(sorted(live.payloads("kept/2")), ["", "2"], "the message that deletes is told, too")
 
 
-@check("paho: what was retained below $ is for those who ask for it", ALL)
+@check("paho: retained messages below $ go only to filters that begin with $", ALL)
 def paho_dollar(stage):
     sender(stage).deliver("$mine/a", "kept", retain=True)
     for filter, expected in ("#", []), ("+/a", []), ("+/#", []), ("$mine/#", ["kept"]), ("$mine/+", ["kept"]):
@@ -183,7 +183,7 @@ def paho_dollar(stage):
 
 
 @check(
-    "paho: a session goes on, with the messages of QoS 1 and 2 that were published meanwhile", ALL, max_queued=PLENTY
+    "paho: a session is resumed, and receives the messages of QoS 1 and 2 published meanwhile", ALL, max_queued=PLENTY
 )
 def paho_session(stage):
     speaker = sender(stage)
@@ -210,7 +210,7 @@ def paho_session(stage):
         equal({(message.topic, message.qos) for message in client.messages}, {("s/1", 1), ("s/2", 2)}, "QoS")
 
 
-@check("paho: a clean start is the end of the session before", ALL)
+@check("paho: a clean start ends the previous session", ALL)
 def paho_clean_start(stage):
     speaker = sender(stage)
     for clean_end in True, False:
@@ -233,7 +233,7 @@ def paho_clean_start(stage):
         fourth.disconnect()
 
 
-@check("paho: a second connection takes over the session, and the first one's will is told", ALL)
+@check("paho: a second connection takes over the session, and the will of the first connection is published", ALL)
 def paho_take_over(stage):
     listener = reader(stage, "listener", "will/#")
     first = stage.client("same", lasting=True)
@@ -283,7 +283,7 @@ class Cut:
 
 
 @check(
-    "paho: nothing is lost, nothing of QoS 2 comes twice, and all is in order, when both ends are cut 200 times",
+    "paho: no message is lost, none of QoS 2 is duplicated, and all are in order, when both clients are cut 200 times",
     ALL,
     max_queued=PLENTY,
     max_inflight=20,
@@ -318,7 +318,7 @@ def paho_cuts(stage):
 
 
 @check(
-    "paho: a will waits, is withdrawn when the client comes back, and is told at the latest when the session ends", NEW
+    "paho: a delayed will is dropped when the client reconnects, and published at the latest when the session ends", NEW
 )
 def paho_delayed_will(stage):
     listener = reader(stage, "listener", "will/#")
@@ -357,7 +357,7 @@ def paho_delayed_will(stage):
         equal(message.properties.json(), {"ContentType": "text/plain", "UserProperty": [("a", "b")]}, "properties")
 
 
-@check("paho: Retain Handling and Retain As Published are obeyed", NEW)
+@check("paho: the broker obeys Retain Handling and Retain As Published", NEW)
 def paho_retain_options(stage):
     speaker = sender(stage)
     speaker.deliver("kept", "old", retain=True)
@@ -385,7 +385,7 @@ def paho_retain_options(stage):
         speaker.deliver("new", "", 1, retain=True)
 
 
-@check("paho: No Local keeps away what a client has published itself, and nothing else", NEW)
+@check("paho: No Local excludes the messages of the client itself, and no others", NEW)
 def paho_no_local(stage):
     client = stage.client("reader")
     client.connect()
@@ -405,7 +405,7 @@ COPIES = "of the overlapping subscriptions, each of which gets a copy of its own
 
 
 @check(
-    "paho: overlapping subscriptions give one message, with the highest QoS and all the identifiers",
+    "paho: overlapping subscriptions deliver one message, with the highest QoS and all subscription identifiers",
     ALL,
     mosquitto=COPIES,
 )
@@ -438,7 +438,7 @@ def paho_overlapping(stage):
             equal(identifiers, expected[message.topic][1], f"identifiers for {message.topic}")
 
 
-@check("paho: a subscription identifier is that of the subscription as it is now", NEW)
+@check("paho: a message has the subscription identifier of the latest SUBSCRIBE", NEW)
 def paho_identifiers(stage):
     client = stage.client("reader")
     client.connect()
@@ -450,7 +450,7 @@ def paho_identifiers(stage):
         equal(getattr(message.properties, "SubscriptionIdentifier", []), expected, "identifiers of a retained message")
 
 
-@check("paho: each message for a shared subscription goes to one of its members, and all of them get some", NEW)
+@check("paho: each message for a shared subscription goes to one of its members, and all members receive some", NEW)
 def paho_shared(stage):
     count = 120
     members = [stage.client(f"member-{number}") for number in range(3)]
@@ -489,7 +489,7 @@ def paho_shared(stage):
     return f"shares {shares}"
 
 
-@check("paho: a message is not told after its time, and what is left of that is told with it", NEW)
+@check("paho: an expired message is not delivered, and others carry the rest of their expiry interval", NEW)
 def paho_expiry(stage):
     sleeper = reader(stage, "sleeper", "e/+", lasting=True)
     sleeper.disconnect()
@@ -515,7 +515,7 @@ def paho_expiry(stage):
             raise Failure(f"the time that is left is {got['long']} s, where about 98 were expected")
 
 
-@check("paho: topic aliases stand for what they were set to, for one connection", NEW, topic_alias_maximum=3)
+@check("paho: a topic alias stands for its topic, until the connection ends", NEW, topic_alias_maximum=3)
 def paho_aliases(stage):
     client = reader(stage, "reader", "t/+")
 
@@ -552,7 +552,7 @@ def paho_aliases(stage):
     equal(len(until_the_end(client)), 6, "messages")
 
 
-@check("paho: a session ends when its time is over, which DISCONNECT can change", NEW)
+@check("paho: a session expires after its expiry interval, which DISCONNECT can change", NEW)
 def paho_session_expiry(stage):
     for name, expiry, pause, expected in (
         ("none", None, 0, False),
@@ -585,7 +585,7 @@ def paho_session_expiry(stage):
 
 
 @check(
-    "paho: no more than Receive Maximum is under way, in either direction",
+    "paho: no more messages than Receive Maximum are in flight, in both directions",
     NEW,
     mosquitto="2.0.11 does not count well",
     receive_maximum=2,
@@ -614,7 +614,7 @@ def paho_receive_maximum(stage):
         client.paho.ack(message.mid, message.qos)
 
 
-@check("paho: no packet larger than the Maximum Packet Size is sent, nor accepted", NEW, max_packet_size=1000)
+@check("paho: no packet larger than the Maximum Packet Size is sent or accepted", NEW, max_packet_size=1000)
 def paho_max_packet_size(stage):
     client = reader(stage, "reader", "p", says={"MaximumPacketSize": 100})
     equal(client.connected[-1][2].MaximumPacketSize, 1000, "Maximum Packet Size of the broker")
@@ -631,7 +631,9 @@ def paho_max_packet_size(stage):
 
 
 @check(
-    "paho: there is a maximum QoS for subscriptions, which 5.0 is told, and then has to keep to", OLD_AND_NEW, max_qos=1
+    "paho: the Maximum QoS limits subscriptions, is announced to clients of 5.0, and must be obeyed by them",
+    OLD_AND_NEW,
+    max_qos=1,
 )
 def paho_max_qos(stage):
     client = stage.client("reader")
@@ -648,7 +650,7 @@ def paho_max_qos(stage):
         will.connect(refused=0x9B)
 
 
-@check("paho: with a maximum QoS of 0, there is nothing but that", NEW, max_qos=0)
+@check("paho: with a Maximum QoS of 0, every message has QoS 0", NEW, max_qos=0)
 def paho_max_qos_0(stage):
     client = stage.client("reader")
     equal(client.connect()[1].MaximumQoS, 0, "Maximum QoS")
@@ -673,7 +675,7 @@ def paho_server_keep_alive(stage):
 
 
 @check(
-    "paho: who says nothing for one and a half times the server's keep-alive interval is disconnected",
+    "paho: a client that sends nothing for one and a half times the Server Keep Alive is disconnected",
     NEW,
     mosquitto="2.0.11 takes no less than 10 s",
     max_keep_alive=1,
@@ -693,7 +695,7 @@ def paho_silence(stage):
     equal((idle.disconnected, listener.disconnected), ([], []), "ends of those who send PINGREQ")
 
 
-@check("paho: a message that nobody has subscribed to is a success", ALL)
+@check("paho: a message without subscribers is acknowledged with success", ALL)
 def paho_no_subscribers(stage):
     client = sender(stage)
     for qos in 0, 1, 2:
@@ -701,7 +703,7 @@ def paho_no_subscribers(stage):
             raise Failure(f"the reason codes are {client.published}")
 
 
-@check("paho: what a message carries arrives unchanged", NEW)
+@check("paho: the properties of a message arrive unchanged", NEW)
 def paho_properties(stage):
     client = reader(stage, "reader", "p")
     speaker = sender(stage)
@@ -722,7 +724,10 @@ def paho_properties(stage):
     equal(late.get(1)[0].properties.json(), sent.json(), "properties of what was retained")
 
 
-@check("paho: a client without a name is given one, if it does not want to come back", OLD_AND_NEW)
+@check(
+    "paho: a client without a client identifier gets one, unless it has 3.1.1 and asks for a persistent session",
+    OLD_AND_NEW,
+)
 def paho_nameless(stage):
     names = set()
     for _ in range(3):
@@ -745,7 +750,7 @@ def paho_nameless(stage):
         equal(nameless.rest(), b"", "what comes after it")
 
 
-@check("paho: $SYS tells of the broker itself, and nobody else may", ALL, sys_interval=1)
+@check("paho: the broker publishes under $SYS, and clients must not", ALL, sys_interval=1)
 def paho_sys(stage):
     client = stage.client("reader")
     client.connect()
@@ -767,7 +772,7 @@ def paho_sys(stage):
 
 
 @check(
-    "paho: a subscription that is denied is refused, alone among others",
+    "paho: a subscription that is not authorized is refused, and others of the same SUBSCRIBE are granted",
     OLD_AND_NEW,
     mosquitto="2.0.11 lets everybody subscribe to everything",
     deny_subscribe="forbidden/#",
@@ -790,7 +795,7 @@ ACL = {
 }
 
 
-@check("paho: who does not know the password is not let in", ALL, users={"alice": "secret"})
+@check("paho: a client without the right password is refused", ALL, users={"alice": "secret"})
 def paho_users(stage):
     stage.client("good", user=("alice", "secret")).connect()
     for user in ("alice", "wrong"), ("alice", ""), ("bob", "secret"), None:
@@ -804,7 +809,12 @@ def paho_users(stage):
                 raise Failure(f"the answer to {user} is 0x{reason:02X}")
 
 
-@check("paho: who may read and write what is as the ACL says", ALL, users={"alice": "a", "bob": "b"}, acl=ACL)
+@check(
+    "paho: the access control list decides who may read and write which topics",
+    ALL,
+    users={"alice": "a", "bob": "b"},
+    acl=ACL,
+)
 def paho_acl(stage):
     alice = stage.client("alice", user=("alice", "a"))
     bob = stage.client("bob", user=("bob", "b"))
@@ -841,7 +851,7 @@ def paho_acl(stage):
 
 
 @check(
-    "paho: the ACL has words for those without a name, and a will that may not be told is refused",
+    "paho: the access control list has rules for anonymous clients, and a will that is not authorized is refused",
     ALL,
     users={"alice": "a"},
     allow_anonymous=True,
@@ -871,7 +881,7 @@ def paho_anonymous(stage):
 
 
 @check(
-    "paho: as many messages as are allowed are under way to a client, and the others wait",
+    "paho: at most the allowed number of messages is in flight to a client, and the others wait",
     OLD_AND_NEW,
     mosquitto="2.0.11 does not count well",
     max_inflight=3,
@@ -893,7 +903,12 @@ def paho_max_inflight(stage):
         client.paho.ack(message.mid, message.qos)
 
 
-@check("paho: a session that is away keeps as many messages as are allowed", OLD_AND_NEW, max_queued=10, max_inflight=5)
+@check(
+    "paho: at most the allowed number of messages is stored for an absent session",
+    OLD_AND_NEW,
+    max_queued=10,
+    max_inflight=5,
+)
 def paho_max_queued(stage):
     client = reader(stage, "reader", "q", lasting=True)
     client.disconnect()
@@ -911,7 +926,7 @@ def paho_max_queued(stage):
     return f"{len(got)} of 50, from {got[0]} to {got[-1]}"
 
 
-@check("paho: the broker ends when it is told to, and says so to its clients", ALL)
+@check("paho: the broker shuts down after a signal, and disconnects its clients with the reason", ALL)
 def paho_shutdown(stage):
     idle = stage.client("idle", lasting=True)
     idle.connect()
@@ -924,7 +939,7 @@ def paho_shutdown(stage):
         equal(reason, 0x8B, "reason for the end")
 
 
-@check("paho: strangers are turned away, and others do not notice", NEW)
+@check("paho: connections with another protocol are closed, and other clients are not affected", NEW)
 def paho_strangers(stage):
     client = reader(stage, "reader", "t")
     for transport in "tcp", "tls", "ws":

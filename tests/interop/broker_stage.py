@@ -162,6 +162,14 @@ class Raw:
 
     def __init__(self, port):
         self.socket = socket.create_connection((HOST, port), PATIENCE)
+        self.ahead = b""
+
+    def read_ahead(self, count):
+        """Reads at most `count` bytes, which `packet` takes first, and returns their number: 0 at the end of the
+        connection."""
+        piece = self.socket.recv(count)
+        self.ahead += piece
+        return len(piece)
 
     def send(self, *packets):
         """Sends packets, each given by its first byte and the bytes after its length."""
@@ -181,7 +189,7 @@ class Raw:
         return body
 
     def _exactly(self, count):
-        data = b""
+        data, self.ahead = self.ahead[:count], self.ahead[count:]
         while len(data) < count:
             piece = self.socket.recv(count - len(data))
             if not piece:
@@ -200,7 +208,7 @@ class Raw:
 
     def rest(self):
         """Returns everything up to the end of the connection."""
-        data = b""
+        data, self.ahead = self.ahead, b""
         try:
             while piece := self.socket.recv(4096):
                 data += piece

@@ -140,7 +140,7 @@ def large(stage):
     equal({*"".join(fields(line)[3] for line in subscriber.out)}, {"x"}, "content")
 
 
-@check("retained messages are kept, replaced and removed", ALL)
+@check("retained messages are stored, replaced and removed", ALL)
 def retained(stage):
     stage.publish("r/1", "old", "new", qos=1, options=["--retain"])
     stage.publish("r/2", "other", qos=2, options=["--retain"])
@@ -194,7 +194,7 @@ def signals(stage):
     equal(watcher.wait_for_lines(1), ["will/y\t2\t0\tlast"], "what comes after DISCONNECT")
 
 
-@check("a session goes on with the messages that have waited", ALL)
+@check("a session is resumed with the messages that have waited", ALL)
 def resume(stage):
     options = ["--filter", "s/#", "--qos", 2, *stage.lasting()]
     first = stage.subscriber("sleeper", *options, "--count", 1)
@@ -211,7 +211,7 @@ def resume(stage):
     equal(second.out, expected, "messages that have waited")
 
 
-@check("a client that leaves in the middle leaves the rest to the next one", OLD_AND_NEW)
+@check("a client that leaves early leaves the rest of the messages to the next connection", OLD_AND_NEW)
 def leave_in_the_middle(stage):
     options = ["--filter", "m", "--qos", 1, *stage.lasting()]
     stage.subscriber("half", *options, "--count", 1)
@@ -226,7 +226,7 @@ def leave_in_the_middle(stage):
     equal(got, payloads, "messages in three parts")
 
 
-@check("a server that has forgotten the session is subscribed to again", ALL)
+@check("the client subscribes again when the server has lost the session", ALL)
 def forgotten(stage):
     options = ["--filter", "f", "--qos", 1, "--reconnect", "--backoff", "1..1", *stage.lasting()]
     reader = stage.subscriber("reader", *options)
@@ -264,7 +264,7 @@ def keep_alive(stage):
     equal(idle.end(), 0, "exit code")
 
 
-@check("properties, options and identifiers of 5.0 go through", NEW)
+@check("properties, subscription options and identifiers of 5.0 arrive", NEW)
 def properties(stage):
     options = ["--user-property", "a=1", "--user-property", "a=2", "--content-type", "text/plain"]
     options += ["--response-topic", "answers/here", "--message-expiry", 500]
@@ -290,7 +290,7 @@ def properties(stage):
     equal(reader.out, ["kept\t0\t0\tnew"], "messages with retain handling 2")
 
 
-@check("a delayed will waits, and is withdrawn when the client comes back", NEW)
+@check("a delayed will waits, and is dropped when the client reconnects", NEW)
 def delayed_will(stage):
     watcher = stage.subscriber("watcher", "--filter", "will/#")
     proxy = stage.proxy()

@@ -130,7 +130,7 @@ def mosquitto_pub(stage):
                 stage.log_has(f"{program.name}: the client disconnects: 0x00")
 
 
-@check("mosquitto_sub hears the clock", ALL)
+@check("mosquitto_sub receives the messages of the clock", ALL)
 def mosquitto_sub(stage):
     for qos in 0, 1, 2:
         options = ["-q", qos, "-C", 3, "-F", "%t %q %r %p"]
@@ -140,7 +140,7 @@ def mosquitto_sub(stage):
             equal(reader.out, [f"clock {qos} 0 {number}" for number in (1, 2, 3)], f"{reader.name}: messages")
 
 
-@check("mosquitto_sub resumes its session, with what the clock has said meanwhile", ALL)
+@check("mosquitto_sub resumes its session, and receives the messages that the clock has published meanwhile", ALL)
 def mosquitto_resumes(stage):
     for qos in 1, 2:
         name, got = f"sleeper-{qos}", []
@@ -157,7 +157,7 @@ def mosquitto_resumes(stage):
         stage.log_has(f"{name}: connected with MQTT {stage.version}, resumed session")
 
 
-@check("mosquitto_sub leaves a will when it is killed, and none when it leaves", ALL)
+@check("the will of mosquitto_sub is published when it is killed, and not after DISCONNECT", ALL)
 def mosquitto_will(stage):
     will = ["--will-topic", "will/x", "--will-payload", "gone", "--will-qos", 1]
     polite = stage.run("mosquitto_sub", "polite", "-t", "clock", "-C", 1, *will)
@@ -168,7 +168,7 @@ def mosquitto_will(stage):
     equal(stage.wills(1), ["victim\twill/x\t1\tgone"], "wills")
 
 
-@check("mosquitto_rr gets the answer to its request", NEW)
+@check("mosquitto_rr receives the response to its request", NEW)
 def mosquitto_rr(stage):
     for qos in 0, 1, 2:
         asker = stage.run("mosquitto_rr", "asker", "-t", "ask/me", "-e", "answers/asker", "-m", f"hello {qos}", "-q", qos)
@@ -176,7 +176,7 @@ def mosquitto_rr(stage):
         equal(asker.out, [f"hello {qos}"], "answers")
 
 
-@check("only the known user is let in", ALL, "--user", "known:secret", "--tick", TICK)
+@check("only the known user is accepted", ALL, "--user", "known:secret", "--tick", TICK)
 def refused(stage):
     good, bad = ["-u", "known", "-P", "secret"], ["-u", "known", "-P", "wrong"]
     for credentials, expected in (good, True), (bad, False), (["-u", "other", "-P", "secret"], False), ([], False):
@@ -190,7 +190,7 @@ def refused(stage):
 # paho-mqtt.
 
 
-@check("messages of every QoS come back", ALL)
+@check("messages of every QoS are echoed", ALL)
 def every_qos(stage):
     for granted in 0, 1, 2:
         client = stage.client(f"echo-{granted}")
@@ -211,7 +211,7 @@ def every_qos(stage):
         equal(client.get(len(sent) + 1)[-1].payload, b"last", "what comes last")
 
 
-@check("many messages come back, in order", ALL)
+@check("many messages are echoed, in order", ALL)
 def many(stage):
     client = stage.client("many")
     client.connect()
@@ -226,7 +226,7 @@ def many(stage):
     return f"{3 * count} messages"
 
 
-@check("large messages come back", ALL)
+@check("large messages are echoed", ALL)
 def large(stage):
     client = stage.client("large")
     client.connect()
@@ -241,7 +241,7 @@ def large(stage):
         raise Failure("the content is not what was sent")
 
 
-@check("unsubscribing ends the clock and the echo", ALL)
+@check("UNSUBSCRIBE ends the messages of the clock and of the echo", ALL)
 def unsubscribe(stage):
     client = stage.client("reader")
     client.connect()
@@ -270,7 +270,7 @@ def will(stage):
     equal(stage.wills(1), [f"victim\twill/victim\t2\t{escaped}"], "wills")
 
 
-@check("a will waits, is withdrawn when the client comes back, and can be asked for", NEW)
+@check("a delayed will waits, is dropped when the client reconnects, and DISCONNECT can ask for it", NEW)
 def delayed_will(stage):
     names = ("patient", "slow", "explicit")
     clients = {name: stage.client(name, lasting=True) for name in names}
@@ -292,7 +292,7 @@ def delayed_will(stage):
     equal(len(stage.server.out), 3, "lines: the first, and two wills")
 
 
-@check("a second connection takes over the session, and the first one's will is told", ALL)
+@check("a second connection takes over the session, and the will of the first connection is published", ALL)
 def take_over(stage):
     first, second = (stage.client("same", lasting=True) for _ in range(2))
     first.paho.will_set("will/same", "taken over")
@@ -315,7 +315,7 @@ def take_over(stage):
     stage.log_has("connected with MQTT")
 
 
-@check("a session with a clean start takes nothing over", ALL)
+@check("a clean start ends the previous session", ALL)
 def clean_start(stage):
     first = stage.client("same", lasting=True)
     first.connect()
@@ -332,7 +332,7 @@ def clean_start(stage):
         equal(third.connect()[0], False, "session present after a session without duration")
 
 
-@check("a session goes on after a cut, with what the clock has said meanwhile", ALL)
+@check("a session is resumed after a cut, and receives the messages that the clock has published meanwhile", ALL)
 def resume(stage):
     for qos in 1, 2:
         client = stage.client(f"sleeper-{qos}", lasting=True)
@@ -354,7 +354,7 @@ def resume(stage):
         equal({message.qos for message in client.messages}, {qos}, "QoS")
 
 
-@check("what is away is not told what has QoS 0", OLD_AND_NEW)
+@check("messages of QoS 0 are not stored for an absent session", OLD_AND_NEW)
 def qos_0_does_not_wait(stage):
     client = stage.client("sleeper", lasting=True)
     client.connect()
@@ -370,7 +370,7 @@ def qos_0_does_not_wait(stage):
         raise Failure(f"a message of QoS 0 has waited: {client.payloads('clock')}")
 
 
-@check("nothing is lost in cuts, and nothing of QoS 2 comes twice", OLD_AND_NEW)
+@check("no message is lost in cuts, and none of QoS 2 is duplicated", OLD_AND_NEW)
 def cuts(stage):
     count, cut = 400, 20
     said = []
@@ -417,7 +417,7 @@ def own(stage, command, *arguments, port=None, **options):
 RECONNECT = ("--reconnect", "--backoff", "0..1", "--request-tries", 0)
 
 
-@check("the clock of QoS 2 does not miss a beat in any cuts, for the client of this crate", ALL, "--tick", 3)
+@check("the client of this crate receives each message of the clock once in QoS 2, whatever is cut", ALL, "--tick", 3)
 def own_subscriber(stage):
     options = ["--filter", "clock", "--qos", 2]
     first = own(stage, "subscribe", *options, "--count", 1)  # creates a session with a subscription
@@ -430,7 +430,7 @@ def own_subscriber(stage):
     return f"{len(consecutive(numbers, 'the clock'))} messages in {proxy.cuts} cuts"
 
 
-@check("messages of QoS 2 come back once in any cuts, for the client of this crate", OLD_AND_NEW)
+@check("messages of QoS 2 are echoed once to the client of this crate, whatever is cut", OLD_AND_NEW)
 def own_publisher(stage):
     first = own(stage, "subscribe", "--filter", "own/#", "--qos", 2)
     first.wait_for_error_line("subscribed:")
@@ -460,7 +460,7 @@ def own_publisher(stage):
     return f"{sent} messages in {proxy.cuts} cuts"
 
 
-@check("a session ends with its connection, or when its time is over", NEW)
+@check("a session ends with its connection, or when its expiry interval has passed", NEW)
 def expiry(stage):
     for expiry, pause, expected in (None, 0, False), (600, 0.1, True), (1, 1.5, False), (1, 0.3, True):
         client = stage.client(f"expiry-{expiry}-{pause}", lasting=True, expiry=expiry)
@@ -488,7 +488,7 @@ def expiry(stage):
     equal(endless.connect()[1].SessionExpiryInterval, 24 * 60 * 60, "the longest time")
 
 
-@check("a session without Clean Session lasts, and one with it does not", OLD)
+@check("a session with Clean Session 0 outlives its connection, and one with 1 does not", OLD)
 def clean_session(stage):
     for lasting in False, True:
         client = stage.client(f"lasting-{lasting}", lasting=lasting)
@@ -519,7 +519,7 @@ def keep_alive(stage):
     equal(idle.disconnected, [], "ends of the idle connection")
 
 
-@check("a server with nothing to do does nothing, and ends when it is told to", NEW, "--tick", 1_000_000)
+@check("an idle server uses no processor time, and shuts down after a signal", NEW, "--tick", 1_000_000)
 def idle(stage):
     kept = stage.client("kept", lasting=True)
     kept.connect()
@@ -555,7 +555,7 @@ def cpu_seconds(program):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@check("a client without a name is given one", OLD_AND_NEW)
+@check("a client without a client identifier is assigned one", OLD_AND_NEW)
 def assigned(stage):
     names = set()
     for _ in range(2):
@@ -578,7 +578,7 @@ def assigned(stage):
             equal(nameless.recv(100), b"\x20\2\0\2", "answer to a client without a name that wants to come back")
 
 
-@check("requests are answered, and properties come back", NEW)
+@check("requests are answered, and properties are echoed", NEW)
 def request(stage):
     client = stage.client("asker")
     client.connect()
@@ -605,7 +605,7 @@ def request(stage):
         equal(answer.properties.SubscriptionIdentifier, [7], "subscription identifier of the answer")
 
 
-@check("overlapping subscriptions give one message, and No Local none", NEW)
+@check("overlapping subscriptions deliver one message, and No Local none", NEW)
 def overlapping(stage):
     client = stage.client("reader")
     client.connect()
@@ -619,7 +619,7 @@ def overlapping(stage):
     equal(sorted(got), [(b"both", 2, [1, 2]), (b"one", 1, [1])], "messages")
 
 
-@check("what there is not is announced and refused", NEW)
+@check("features that the server does not support are announced and refused", NEW)
 def not_available(stage):
     for name, act, reason in (
         ("retain", lambda client: client.publish("a", "b", retain=True), 0x9A),
@@ -635,7 +635,7 @@ def not_available(stage):
     client.connect(refused=0x9A)
 
 
-@check("RETAIN means nothing to clients that cannot be told", ("3.1", "3.1.1"))
+@check("clients of 3.x, which cannot know that RETAIN is not available, may set it", ("3.1", "3.1.1"))
 def not_retained(stage):
     client = stage.client("reader")
     client.paho.will_set("a", "b", retain=True)

@@ -12,7 +12,7 @@ use crate::innocent;
 use crate::packets::{self, ConnectOptions, Received};
 use crate::stage::Stage;
 
-/// A little more than the interval at which the brokers publish.
+/// A time a little longer than the interval at which the brokers publish.
 const INTERVAL: Duration = Duration::from_millis(1500);
 
 /// Parts of the topics of both brokers that count refused or dropped work.
@@ -23,7 +23,7 @@ const REFUSED: [&str; 5] = ["dropped", "refused", "timed out", "clients/expired"
 pub(crate) struct Counters(BTreeMap<String, String>);
 
 impl Counters {
-    /// Reads the counters once they were published anew. Whatever is missing is left out.
+    /// Reads the counters after the broker has published them anew. Missing counters are left out.
     pub(crate) fn read(stage: &Stage) -> Self {
         let mut counters = Self::default();
         let _ = counters.fill(stage);
@@ -65,7 +65,7 @@ impl Counters {
         Ok(())
     }
 
-    /// Tells what was dropped and refused.
+    /// Returns the counters of dropped messages and refused packets, as a text.
     pub(crate) fn refusals(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.0 {

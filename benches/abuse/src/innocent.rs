@@ -1,4 +1,4 @@
-//! The innocent client: it sends itself a message of QoS 1 every 20 ms, and measures how long each takes.
+//! The innocent client, which sends itself a message of QoS 1 every 20 ms and measures the latency of each.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use mqtt_bench_brokers::Process;
 use mqtt_sansio::codec::PacketType;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::packets::{self, ConnectOptions, Received};
-use crate::process::Process;
 use crate::stage::Stage;
 
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -21,9 +21,9 @@ const TOPIC: &str = "innocent/self";
 /// Observations of the innocent client since the attack began.
 #[derive(Debug, Default)]
 pub(crate) struct Observations {
-    /// The latency of each message, in ascending order. A message that has not come back has the time that was waited for it.
+    /// The latency of each message, in ascending order. A message that has not come back counts with the time since it was sent.
     pub(crate) latencies: Vec<Duration>,
-    /// Greatest processor time that the broker has spent between a message and its return.
+    /// Maximum processor time that the broker has spent between the sending of a message and its return.
     pub(crate) work: Duration,
     pub(crate) lost: u64,
     pub(crate) refused: u64,
@@ -50,7 +50,7 @@ struct Sent {
     cpu: Duration,
 }
 
-/// Sends and receives until the stage is left, and waits for what is still on its way.
+/// Sends and receives until the innocent client is to leave the stage, and then waits for the messages that are on their way.
 pub(crate) fn run(stage: &Stage, process: Process, patience: Duration) -> Observations {
     let mut noticed = Observations::default();
     if let Err(error) = attempt(stage, process, patience, &mut noticed) {
@@ -80,7 +80,7 @@ fn attempt(stage: &Stage, process: Process, patience: Duration, noticed: &mut Ob
             // Packet identifiers are used again after more messages than can be outstanding.
             let id = (number % 60_000) as u16 + 1;
             let packet = packets::publish(TOPIC, &number.to_le_bytes(), 1, id)?;
-            // The processor time is asked for first: the broker may run as soon as it is written to.
+            // The processor time is read before the write: the broker may run as soon as the bytes are written.
             let cpu = process.cpu().unwrap_or_default();
             sent.push_back(Sent { number, at: Instant::now(), cpu });
             number += 1;
@@ -99,7 +99,7 @@ fn attempt(stage: &Stage, process: Process, patience: Duration, noticed: &mut Ob
             match event {
                 Event::Refused(code) => {
                     noticed.refused += 1;
-                    // Nothing tells which one it was, and none will come: it counts as lost at once.
+                    // The message that was refused counts as lost when a later one arrives, or at the end.
                     noticed.faults.push(format!("the innocent client was refused with 0x{code:02X}"));
                 }
                 Event::Message(number) => {
@@ -109,7 +109,7 @@ fn attempt(stage: &Stage, process: Process, patience: Duration, noticed: &mut Ob
                             .push(format!("message {number} of the innocent client came twice or out of order"));
                         continue;
                     };
-                    // QoS 1 is in order: what was sent before this one is lost.
+                    // Messages of QoS 1 are in order: those sent before this one are lost.
                     for sent in sent.drain(..=index) {
                         if sent.number != number {
                             noticed.lost += 1;
@@ -176,7 +176,7 @@ impl Client {
         self.wait_for(PacketType::SubAck, patience)
     }
 
-    /// Waits for a packet that tells of no error. It is the first that comes.
+    /// Waits for the next packet, which must have this type and no error code.
     fn wait_for(&mut self, packet_type: PacketType, patience: Duration) -> Result<()> {
         let begin = Instant::now();
         loop {
@@ -193,7 +193,7 @@ impl Client {
         }
     }
 
-    /// Reads what comes within a time.
+    /// Reads the bytes that arrive within a time.
     fn fill(&mut self, wait: Duration) -> Result<()> {
         self.socket.set_read_timeout(Some(wait))?;
         let mut buffer = [0; 4096];
@@ -208,7 +208,7 @@ impl Client {
         Ok(())
     }
 
-    /// Reads what comes within a time, and acknowledges it.
+    /// Reads the packets that arrive within a time, and acknowledges messages.
     fn read(&mut self, wait: Duration) -> Result<Vec<Event>> {
         self.fill(wait)?;
         let mut rest = &self.input[..];
@@ -222,7 +222,7 @@ impl Client {
                 acks.extend([0x40, 2]);
                 acks.extend(id.to_be_bytes());
                 events.push(Event::Message(u64::from_le_bytes(
-                    payload.try_into().context("a message of somebody else")?,
+                    payload.try_into().context("a message of another client")?,
                 )));
             }
         }
@@ -233,7 +233,7 @@ impl Client {
     }
 }
 
-/// Connects a new client, which sends itself a message; an error if the broker does not let that happen in time.
+/// Connects a new client, which sends itself a message. Returns an error if the message does not arrive in time.
 pub(crate) fn try_newcomer(stage: &Stage, patience: Duration) -> Result<()> {
     let topic = "newcomer/self";
     let mut client = Client::connect(stage, "last", patience)?;
@@ -253,12 +253,12 @@ pub(crate) fn try_newcomer(stage: &Stage, patience: Duration) -> Result<()> {
 /// Interval between two newcomers.
 const NEWCOMERS: Duration = Duration::from_millis(100);
 
-/// Connects newcomers, one after the other, until the stage is left; returns how long each CONNACK has taken, at most.
+/// Connects newcomers, one after the other, until the innocent client is to leave. Returns the longest wait for a CONNACK.
 pub(crate) fn newcomers(stage: &Stage, patience: Duration) -> Duration {
     let mut longest = Duration::ZERO;
     while !stage.is_left() {
         let begin = Instant::now();
-        // One that is not let in has waited as well.
+        // The wait of a newcomer that is refused counts as well.
         let _ = Client::connect(stage, "newcomer", patience);
         if stage.begun().is_some_and(|begun| begin >= begun) {
             longest = longest.max(begin.elapsed());

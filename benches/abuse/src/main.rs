@@ -10,7 +10,7 @@ mod innocent;
 mod measure;
 mod packets;
 mod peer;
-mod process;
+mod priority;
 mod random;
 mod report;
 mod stage;
@@ -22,10 +22,11 @@ use std::thread;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use mqtt_bench_brokers::{Kind, raise_file_limit};
 
 use crate::arguments::Arguments;
 use crate::attacks::{ATTACKS, Attack};
-use crate::broker::{Brokers, Kind};
+use crate::broker::Brokers;
 use crate::report::Row;
 
 fn main() -> ExitCode {
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Makes the attacks; whether the broker has borne all of them.
+/// Makes the attacks. Returns whether there were no objections.
 fn start(arguments: &Arguments) -> Result<bool> {
     if arguments.list {
         for attack in ATTACKS {
@@ -51,11 +52,11 @@ fn start(arguments: &Arguments) -> Result<bool> {
     for name in arguments.only.iter().chain(&arguments.known) {
         ensure!(ATTACKS.iter().any(|attack| attack.name == name), "there is no attack {name}: see --list");
     }
-    process::raise_file_limit()?;
+    raise_file_limit()?;
     let brokers = Brokers::find(arguments)?;
     let mut cases = Vec::new();
     for attack in ATTACKS {
-        // The control run is part of every run: the others are to be compared with it.
+        // The control run is part of every run, for comparison.
         if arguments.only.is_empty() || attack.is_control() || arguments.only.iter().any(|name| name == attack.name) {
             cases.push((attack, Kind::Ours));
             if arguments.mosquitto.is_some() && attack.not_mosquitto.is_none() {
@@ -65,18 +66,18 @@ fn start(arguments: &Arguments) -> Result<bool> {
     }
     let rows = run(arguments, &brokers, &cases);
     print!("{}", report::table(&rows, arguments));
-    let mut is_borne = true;
+    let mut is_ok = true;
     for row in &rows {
         let objections = row.objections(arguments);
         if !objections.is_empty() {
-            is_borne &= arguments.known.iter().any(|name| name == row.attack);
+            is_ok &= arguments.known.iter().any(|name| name == row.attack);
             eprintln!("{}: {}", row.attack, objections.join("; "));
         }
     }
-    Ok(is_borne)
+    Ok(is_ok)
 }
 
-/// Makes the attacks, as many at a time as the arguments say; returns the rows in the order of the cases.
+/// Makes the attacks, several at a time as the arguments say. Returns the rows in the order of the cases.
 fn run(arguments: &Arguments, brokers: &Brokers, cases: &[(&'static Attack, Kind)]) -> Vec<Row> {
     let todo = Mutex::new(cases.iter().enumerate());
     let done = Mutex::new(Vec::new());

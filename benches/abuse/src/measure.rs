@@ -5,13 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use mqtt_bench_brokers::{Kind, Memory};
 
 use crate::arguments::Arguments;
 use crate::attacks::Attack;
-use crate::broker::{Brokers, Kind};
+use crate::broker::Brokers;
 use crate::counters::Counters;
 use crate::innocent::{self, Observations};
-use crate::process::{self, Memory};
+use crate::priority;
 use crate::stage::Stage;
 
 /// Interval at which the memory of the broker is read.
@@ -20,15 +21,15 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The result of one attack on one broker.
 pub(crate) struct Measured {
     pub(crate) noticed: Observations,
-    /// Greatest time that a new client has waited for its CONNACK during the attack.
+    /// Maximum time that a new client has waited for its CONNACK during the attack.
     pub(crate) newcomer: Duration,
     /// Memory of the broker before the attack, in bytes.
     pub(crate) empty: u64,
-    /// Memory at its peak, with the preparations of the attack.
+    /// Peak of the memory, including the preparations of the attack.
     pub(crate) peak: u64,
     /// Memory after the attack.
     pub(crate) after: u64,
-    /// Processor time of the broker during the attack, as a part of the time.
+    /// Processor time of the broker during the attack, as a share of the duration.
     pub(crate) cpu: f64,
     pub(crate) connections: u64,
     pub(crate) bytes: u64,
@@ -52,7 +53,7 @@ pub(crate) fn measure(arguments: &Arguments, brokers: &Brokers, kind: Kind, atta
         let newcomers = scope.spawn(|| innocent::newcomers(&stage, patience));
         let attacker = scope.spawn(|| {
             if !arguments.short {
-                process::lower_priority();
+                priority::lower();
             }
             attack.run(&stage)
         });

@@ -1,4 +1,4 @@
-//! The packets of the attackers, and what they read of those of the broker.
+//! The packets that attackers write, and a reader for the packets of the broker.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -35,12 +35,12 @@ pub(crate) struct ConnectOptions<'a> {
 }
 
 impl<'a> ConnectOptions<'a> {
-    /// A client without anything special.
+    /// Returns the options of an ordinary client.
     pub(crate) fn new(client_id: &'a str) -> Self {
         Self { client_id, ..Self::default() }
     }
 
-    /// A client whose session outlives its connection.
+    /// Returns the options of a client whose session outlives its connection.
     pub(crate) fn stored(client_id: &'a str) -> Self {
         Self { client_id, resumes: true, expiry: 3600, ..Self::default() }
     }
@@ -158,7 +158,7 @@ pub(crate) fn unsubscribe(id: u16, filters: &[impl AsRef<str>]) -> Result<Vec<u8
     Ok(packet)
 }
 
-/// A packet with a raw body, for what the codec does not write.
+/// A packet with a raw body, for packets that the codec refuses to write.
 pub(crate) fn raw(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = header(first, body.len());
     packet.extend_from_slice(body);
@@ -178,7 +178,7 @@ pub(crate) fn header(first: u8, mut length: usize) -> Vec<u8> {
     }
 }
 
-/// A packet of the broker, complete.
+/// A complete packet of the broker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received<'a> {
     pub(crate) first: u8,
@@ -218,7 +218,7 @@ impl<'a> Received<'a> {
         Some((topic, id, rest.get(size + properties..)?))
     }
 
-    /// Reason codes of 5.0 that tell of an error.
+    /// Returns the reason codes of 5.0 that are errors.
     pub(crate) fn errors(&self) -> impl Iterator<Item = u8> {
         let codes = match self.first >> 4 {
             2 => self.body.get(1..2),                          // CONNACK

@@ -16,7 +16,7 @@ use socket2::SockRef;
 use crate::packets::{self, ConnectOptions, PINGREQ, Received};
 use crate::stage::{Stage, add};
 
-/// The reason for which an attacker cannot go on.
+/// The reason why an attacker cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopped {
     /// The attack is over.
@@ -46,7 +46,7 @@ pub(crate) fn is_over(error: &anyhow::Error) -> bool {
 /// Maximum duration of a system call, so that the end of the attack is noticed.
 const CALL: Duration = Duration::from_millis(50);
 
-/// Maximum duration of a write, because there may be something to read meanwhile.
+/// Maximum duration of a write, because the attacker may have to read before the broker takes more.
 const WRITE: Duration = Duration::from_millis(4);
 
 /// Maximum number of reads in a row.
@@ -57,9 +57,9 @@ pub(crate) struct Peer<'a> {
     stage: &'a Stage,
     socket: TcpStream,
     is_deaf: bool,
-    /// Messages of QoS 1 are acknowledged.
+    /// Whether messages of QoS 1 are acknowledged.
     acknowledges: bool,
-    /// Number of packets of each type that were received and not waited for.
+    /// Number of received packets of each type that [`wait_for`](Self::wait_for) has not returned yet.
     come: [u64; 16],
     /// The reason code of CONNACK.
     connack: u8,
@@ -82,7 +82,7 @@ impl<'a> Peer<'a> {
                 }
             }
         };
-        // Without lingering the port is free at once: a storm of connections would soon use up all of them.
+        // Without lingering a port is free at once. Otherwise thousands of short connections would use up all ports.
         let is_set = SockRef::from(&socket).set_linger(Some(Duration::ZERO)).is_ok()
             && socket.set_nodelay(true).is_ok()
             && socket.set_read_timeout(Some(CALL)).is_ok()
@@ -104,7 +104,7 @@ impl<'a> Peer<'a> {
         })
     }
 
-    /// Opens a connection over TCP, and connects. As long as the attack is only prepared, it is tried again and again.
+    /// Opens a connection over TCP, and connects. During the preparations of an attack this is repeated until it succeeds.
     pub(crate) fn connect(stage: &'a Stage, hello: &ConnectOptions<'_>) -> Result<Self> {
         if stage.begun().is_some() {
             return Self::connect_once(stage, hello);
@@ -137,7 +137,7 @@ impl<'a> Peer<'a> {
     }
 
     /// Writes everything, and reads nothing meanwhile.
-    pub(crate) fn send_unheard(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+    pub(crate) fn send_without_reading(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
         self.write(bytes, false)
     }
 
@@ -166,7 +166,7 @@ impl<'a> Peer<'a> {
         Ok(())
     }
 
-    /// Reads what is there, without waiting. Reason codes are counted.
+    /// Reads the bytes that have arrived, without waiting. Reason codes are counted.
     pub(crate) fn absorb(&mut self) -> Result<(), Stopped> {
         self.make_room();
         for _ in 0..READS {
@@ -202,13 +202,13 @@ impl<'a> Peer<'a> {
         if is_refused { Err(Stopped::Refused(self.connack)) } else { Ok(()) }
     }
 
-    /// Reads whatever comes until the attack is over.
+    /// Reads and discards packets until the attack is over.
     pub(crate) fn listen(&mut self) -> Result<(), Stopped> {
-        // The broker sends none of these.
+        // The broker never sends this packet.
         self.wait_for(PacketType::PingReq)
     }
 
-    /// Waits until the broker has answered a PINGREQ, and so has taken what was sent before.
+    /// Waits until the broker has answered a PINGREQ, and so has processed the packets before it.
     pub(crate) fn catch_up(&mut self) -> Result<(), Stopped> {
         self.send(PINGREQ)?;
         self.wait_for(PacketType::PingResp)
@@ -231,7 +231,7 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// Reads whatever comes for a while, or until the broker closes the connection.
+    /// Reads and discards packets for a while, or until the broker closes the connection.
     pub(crate) fn linger(&mut self, duration: Duration) -> Result<(), Stopped> {
         let begin = Instant::now();
         while begin.elapsed() < duration {
@@ -241,7 +241,7 @@ impl<'a> Peer<'a> {
         Ok(())
     }
 
-    /// Reads at most this many bytes, slowly, for whoever wants to be slow.
+    /// Reads at most this number of bytes, for a slow reader.
     pub(crate) fn read_some(&mut self, count: usize) -> Result<(), Stopped> {
         let mut bytes = vec![0; count];
         match recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
@@ -251,7 +251,7 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// Reads bytes that are no MQTT until these have come.
+    /// Reads bytes of another protocol than MQTT until these have arrived.
     pub(crate) fn wait_for_bytes(&mut self, end: &[u8]) -> Result<(), Stopped> {
         let mut received = Vec::new();
         while !received.ends_with(end) {
@@ -277,14 +277,14 @@ impl<'a> Peer<'a> {
         )
     }
 
-    /// An idle connection holds no buffer: there are thousands of them.
+    /// Allocates the buffer. An idle connection has none, because there are thousands of them.
     fn make_room(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = vec![0; 16 * 1024].into();
         }
     }
 
-    /// Gives back the buffers.
+    /// Frees the buffers.
     pub(crate) fn free_buffers(&mut self) {
         self.buffer = Box::default();
         self.input = Vec::new();

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use mqtt_bench_brokers::Kind;
+
 use crate::arguments::Arguments;
-use crate::broker::Kind;
 use crate::measure::Measured;
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// One attack on one broker; an error if there is nothing that was measured.
+/// The results of one attack on one broker, or the reason why there are none.
 pub(crate) struct Row {
     pub(crate) attack: &'static str,
     pub(crate) kind: Kind,
@@ -17,7 +18,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Returns what is wrong; nothing is asked of mosquitto.
+    /// Returns the objections. There are none for mosquitto, which is not judged.
     pub(crate) fn objections(&self, arguments: &Arguments) -> Vec<String> {
         let mut objections = Vec::new();
         if self.kind != Kind::Ours {

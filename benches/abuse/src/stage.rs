@@ -8,22 +8,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use mqtt_bench_brokers::Process;
 
 use crate::arguments::Arguments;
 use crate::attacks::Attack;
 use crate::broker::{Addresses, Broker};
 use crate::peer::{Stopped, is_over};
-use crate::process::Process;
 use crate::random::Random;
 
-/// Where the attackers come from, and everybody else: a broker may share its work and memory by address.
+/// The addresses of the attackers and of other clients: a broker may share its work and memory by address.
 const ATTACKERS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const INNOCENT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// The time that an attack has for its preparations.
+/// Maximum time for the preparations of an attack.
 const PREPARATION: Duration = Duration::from_secs(60);
 
-/// The time that a short attack has to send enough. A broker that holds the attackers back has passed.
+/// Maximum time for a short attack to send its minimum. A broker that slows the attackers down has passed.
 const ENOUGH: Duration = Duration::from_secs(5);
 
 /// Time for which the innocent client runs undisturbed before an attack.
@@ -34,14 +34,14 @@ pub(crate) struct Stage {
     /// The broker's process, for its processor time.
     pub(crate) process: Process,
     pub(crate) is_short: bool,
-    /// The address that the innocent client comes from.
+    /// The address of the innocent client.
     pub(crate) innocent: IpAddr,
     pub(crate) tally: Tally,
     /// Number of messages of the innocent client that have not come back.
     pub(crate) outstanding: AtomicU64,
     seed: u64,
     duration: Duration,
-    /// Number of bytes that are sent before a short attack ends.
+    /// Number of bytes that attackers send before a short attack ends.
     minimum: u64,
     created: Instant,
     begun: OnceLock<Instant>,
@@ -70,7 +70,7 @@ impl Stage {
         }
     }
 
-    /// Returns a size of the attack.
+    /// Returns the size of the attack in the full or in the short form.
     pub(crate) const fn size(&self, full: usize, short: usize) -> usize {
         if self.is_short { short } else { full }
     }
@@ -96,7 +96,7 @@ impl Stage {
         self.begun.get().copied()
     }
 
-    /// Returns whether the attack, or the preparations for it, are to go on.
+    /// Returns whether the attack, or its preparations, are to go on.
     pub(crate) fn goes_on(&self) -> bool {
         let is_in_time = match self.begun() {
             None => self.created.elapsed() < PREPARATION,
@@ -121,7 +121,7 @@ impl Stage {
         self.begun().is_none() && self.created.elapsed() >= PREPARATION
     }
 
-    /// Ends the attack early: there is nothing more to attack.
+    /// Ends the attack early, because the broker has ended.
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
@@ -135,7 +135,7 @@ impl Stage {
         self.is_left.load(Ordering::Relaxed)
     }
 
-    /// Adds something that the attackers have noticed to the table.
+    /// Adds a finding of the attackers to the table.
     pub(crate) fn note(&self, note: String) {
         if let Ok(mut notes) = self.notes.lock() {
             notes.push(note);
@@ -156,7 +156,7 @@ impl Stage {
         self.check()
     }
 
-    /// Does something until it succeeds: while an attack is prepared, a broker that lets in only so many at a time is asked again.
+    /// Repeats an action until it succeeds: a broker may limit the number of connections that it accepts at a time.
     pub(crate) fn insist<T>(&self, mut act: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             match act() {
@@ -168,7 +168,7 @@ impl Stage {
         }
     }
 
-    /// Does something again and again until the attack is over, also when the broker has refused it or closed the connection.
+    /// Repeats an action until the attack is over, also when the broker has refused the client or closed the connection.
     pub(crate) fn repeat(&self, mut act: impl FnMut(usize) -> Result<()>) -> Result<()> {
         for round in 0.. {
             match act(round) {
@@ -186,7 +186,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Lets several attackers act at the same time. The end of the attack is no error.
+    /// Runs several attackers at the same time. The end of the attack is no error.
     pub(crate) fn crowd(&self, count: usize, act: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
         let results: Vec<Result<()>> = thread::scope(|scope| {
             let act = &act;
@@ -238,7 +238,7 @@ impl Tally {
         }
     }
 
-    /// Tells what was refused.
+    /// Returns the refusals that attackers have received, as a text.
     pub(crate) fn refusals(&self) -> String {
         let mut text = String::new();
         for (code, count) in (0x80..).zip(&self.codes) {

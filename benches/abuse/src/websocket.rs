@@ -1,4 +1,4 @@
-//! The little of WebSocket that attackers need (RFC 6455).
+//! The part of WebSocket (RFC 6455) that attackers need.
 
 use anyhow::Result;
 
@@ -11,15 +11,15 @@ pub(crate) const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgra
 const BINARY: u8 = 0x82;
 const PING: u8 = 0x89;
 
-/// Opens a connection, and agrees on WebSocket.
+/// Opens a connection, and makes the WebSocket handshake.
 pub(crate) fn open(stage: &Stage) -> Result<Peer<'_>, Stopped> {
     let mut peer = Peer::open(stage, stage.broker.websocket)?;
-    peer.send_unheard(REQUEST.as_bytes())?;
+    peer.send_without_reading(REQUEST.as_bytes())?;
     peer.wait_for_bytes(b"\r\n\r\n")?;
     Ok(peer)
 }
 
-/// A frame with a mask that changes nothing.
+/// A frame with a mask of zeros, which does not change the payload.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match u16::try_from(payload.len()) {

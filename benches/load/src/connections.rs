@@ -36,7 +36,7 @@ pub(crate) struct Census {
 /// and that no client was disconnected.
 pub(crate) fn measure(broker: &Broker, arguments: &ConnectionsArguments) -> Result<Census> {
     let count = arguments.count as usize;
-    let (memory_before, cpu_before) = (broker.process.memory()?, broker.process.cpu()?);
+    let (memory_before, cpu_before) = (broker.process.memory()?.now, broker.process.cpu()?);
     let mut crowd = Crowd::new(broker.address)?;
     let mut task = Receivers { received: vec![0; count], subscribed: 0, arrived: 0 };
 
@@ -55,7 +55,7 @@ pub(crate) fn measure(broker: &Broker, arguments: &ConnectionsArguments) -> Resu
     while begin.elapsed() < arguments.hold {
         crowd.turn(SHORT, &mut task)?;
     }
-    let memory = broker.process.memory()?;
+    let memory = broker.process.memory()?.now;
 
     let begin = Instant::now();
     let config = ClientConfig { version: arguments.version, client_id: "many".into(), ..ClientConfig::default() };
@@ -78,7 +78,7 @@ pub(crate) fn measure(broker: &Broker, arguments: &ConnectionsArguments) -> Resu
     while begin.elapsed() < SHORT * 10 {
         crowd.turn(SHORT, &mut task)?;
     }
-    let memory_after = broker.process.memory()?;
+    let memory_after = broker.process.memory()?.now;
     ensure!(crowd.clients().all(ClientSession::is_connected), "not all connections are open");
 
     let begin = Instant::now();

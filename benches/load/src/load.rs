@@ -6,13 +6,13 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use mqtt_bench_brokers::{Process, own_cpu};
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::Subscription;
 use mqtt_sansio::{Message, Outcome, QoS, ReceivedMessage};
 
 use crate::arguments::{Case, LoadArguments, Shape};
 use crate::crowd::{Crowd, PATIENCE, Task};
-use crate::process::{Process, own_cpu};
 
 /// A message of QoS 0 counts as lost after this time without any arrival.
 const SILENCE: Duration = Duration::from_millis(500);

@@ -7,17 +7,16 @@ mod broker;
 mod connections;
 mod crowd;
 mod load;
-mod process;
 mod report;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use mqtt_bench_brokers::{Kind, NO_MOSQUITTO, Process, raise_file_limit};
 
 use crate::arguments::{Arguments, Command, CompareArguments, ConnectionsArguments, RoundArguments};
-use crate::broker::{Brokers, Kind, NO_MOSQUITTO};
-use crate::process::Process;
+use crate::broker::Brokers;
 use crate::report::Row;
 
 fn main() -> ExitCode {
@@ -40,7 +39,7 @@ fn main() -> ExitCode {
 /// Measures all cases with both brokers in turns. Returns whether everything has worked.
 fn compare(arguments: &CompareArguments) -> Result<bool> {
     let brokers = Brokers::find(&arguments.brokers, true)?;
-    process::raise_file_limit()?;
+    raise_file_limit()?;
     let mut rows: Vec<Row> = arguments.cases().into_iter().map(Row::new).collect();
     for round in 1..=arguments.rounds {
         // Each round has new processes, because the memory layout of a process affects its times.
@@ -64,7 +63,7 @@ fn compare(arguments: &CompareArguments) -> Result<bool> {
 /// Opens many connections to each broker. Returns whether everything has worked.
 fn many_connections(arguments: &ConnectionsArguments) -> Result<bool> {
     let brokers = Brokers::find(&arguments.brokers, false)?;
-    let limit = process::raise_file_limit()?;
+    let limit = raise_file_limit()?;
     let needed = u64::from(arguments.count) + 100; // 100 for all other files
     ensure!(limit >= needed, "{needed} files have to be open at once, and only {limit} may be: see ulimit -Hn");
     let mut kinds = vec![Kind::Ours, Kind::Mosquitto];
@@ -85,7 +84,7 @@ fn many_connections(arguments: &ConnectionsArguments) -> Result<bool> {
 
 /// Measures once, with a running broker.
 fn round(arguments: &RoundArguments) -> Result<bool> {
-    process::raise_file_limit()?;
+    raise_file_limit()?;
     let process = arguments.pid.map(Process::new).transpose()?;
     let measurement = load::measure(arguments.broker, process, arguments.case(), &arguments.load)?;
     print!("{}", report::single(arguments.case(), &measurement));

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use mqtt_bench_brokers::Kind;
+
 use crate::arguments::Case;
-use crate::broker::Kind;
 use crate::connections::Census;
 use crate::load::Measurement;
 

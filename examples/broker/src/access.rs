@@ -36,9 +36,9 @@ pub(crate) struct Access {
 pub(crate) struct Peer {
     address: SocketAddr,
     identity: Identity,
-    /// The user name that was proven.
+    /// The verified user name, once the client is accepted.
     user: Option<Rc<str>>,
-    /// The password that is to be checked while others go on.
+    /// The password to check in another thread, until [`Access::take_check`].
     check: Option<Box<PasswordCheck>>,
 }
 
@@ -73,19 +73,19 @@ impl Access {
         self.peers[connection.index()] = Some((connection, peer));
     }
 
-    /// A connection is not there any more.
-    pub(crate) fn is_gone(&mut self, connection: ConnectionId) {
+    /// Removes the peer of a connection that has ended.
+    pub(crate) fn remove_peer(&mut self, connection: ConnectionId) {
         if let Some(peer) = self.peers.get_mut(connection.index()) {
             peer.take_if(|(known, _)| *known == connection);
         }
     }
 
-    /// The password that has to be checked before the client of a connection is answered; it is told once.
+    /// Takes the password that has to be checked before the client of a connection is answered.
     pub(crate) fn take_check(&mut self, connection: ConnectionId) -> Option<Box<PasswordCheck>> {
         self.peer_mut(connection)?.check.take()
     }
 
-    /// The user name that the accepted client of a connection has proven.
+    /// Returns the verified user name of the accepted client of a connection.
     pub(crate) fn user(&self, connection: ConnectionId) -> Option<&Rc<str>> {
         self.peer(connection)?.user.as_ref()
     }
@@ -100,7 +100,7 @@ impl Access {
         (*known == connection).then_some(peer)
     }
 
-    /// Where a connection comes from. That of one that is refused while it is opened is not known yet.
+    /// Returns the address of a connection. It is not known yet when the broker refuses the connection in `open`.
     fn address(&self, connection: ConnectionId) -> Option<SocketAddr> {
         self.peer(connection).map(|peer| peer.address)
     }
@@ -141,7 +141,7 @@ impl Peer {
         Self { address, identity, user: None, check: None }
     }
 
-    /// Where the connection comes from.
+    /// Returns the origin of the connection: the address of the peer, of IPv6 the network of 64 bits.
     pub(crate) fn origin(&self) -> Origin {
         self.address.ip().into()
     }
@@ -165,7 +165,7 @@ impl Policy for Access {
             return Decision::Now(ConnAckReasonCode::BadAuthenticationMethod.into());
         }
         let Some(peer) = self.peer(id.connection()) else {
-            return Decision::Now(ConnAckReasonCode::ServerUnavailable.into()); // not reached: it came from somewhere
+            return Decision::Now(ConnAckReasonCode::ServerUnavailable.into()); // not reached: `came_from` comes before
         };
         let (user, slow) = match self.identify(&peer.identity, connect) {
             Ok(identified) => identified,

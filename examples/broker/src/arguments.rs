@@ -91,9 +91,13 @@ pub(crate) struct Arguments {
     /// Additional memory for connected clients that acknowledge their messages, once --max-memory is used up
     #[arg(long, value_name = "BYTES", default_value_t = BrokerConfig::default().reserved_memory)]
     reserved_memory: u64,
-    /// Maximum memory of connections, sessions and subscriptions together; 0 for no limit
+    /// Maximum memory of connections, sessions, subscriptions and unfinished work together; 0 for no limit
     #[arg(long, value_name = "BYTES", default_value_t = BrokerConfig::default().max_state_memory.map_or(0, NonZeroU64::get))]
     max_state_memory: u64,
+    /// Maximum memory of a user, or of an address that clients without a user come from, besides its share: nobody may hold
+    /// more of --max-memory and --max-state-memory than all leave free; 0 for no limit
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    max_memory_per_principal: u64,
     /// Maximum number of retained messages
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_retained)]
     max_retained: u32,
@@ -106,33 +110,38 @@ pub(crate) struct Arguments {
     /// Maximum number of sessions, with or without a connection
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_sessions)]
     max_sessions: u32,
-    /// How many connections from one address (a network of 64 bits for IPv6) may be setting up TLS or WebSocket at a time; 0
-    /// for any number. What is beyond this limit or the next one is closed at once
+    /// Maximum number of connections from one address (a network of 64 bits for IPv6) in the TLS or WebSocket handshake; 0 for
+    /// any number. A connection beyond this limit or the next one is closed at once
     #[arg(long, value_name = "COUNT", default_value_t = 256)]
     max_handshakes_per_address: u32,
-    /// How many connections from one address may be without an accepted client, those that set up TLS or WebSocket included;
-    /// 0 for any number
+    /// Maximum number of connections from one address without an accepted client, including those in a handshake; 0 for any
+    /// number
     #[arg(long, value_name = "COUNT", default_value_t = 1024)]
     max_connecting_per_address: u32,
-    /// How many bytes all connections together may hold of packets that are not complete; four of the largest packets, and
-    /// 256 MiB at least, if nothing else is said. The connections from one address may hold at most as much as they leave for
-    /// others, half of it if there are no others; a client that holds more is disconnected
+    /// Maximum number of bytes of incomplete packets that all connections together hold; by default four times the largest
+    /// packet, and at least 256 MiB. The connections from one address may hold at most as much as they leave for other
+    /// addresses, that is half of it if there are no others; a client beyond this is disconnected
     #[arg(long, value_name = "BYTES")]
     max_incomplete_bytes: Option<u32>,
-    /// How many messages a client may publish in a second; 0 for any number. What comes faster is read later; so much may
-    /// come at once after a pause
+    /// Maximum number of messages that a client may publish per second; 0 for any number. Faster messages are delayed; after a
+    /// pause the messages of one second may come at once
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     max_messages_per_second: u32,
-    /// How many bytes a client may send in a second; 0 for any number. What comes faster is read later. A packet that needs
+    /// Maximum number of bytes that a client may send per second; 0 for any number. Faster bytes are delayed. A packet that takes
     /// longer than one and a half times the keep-alive interval at this rate ends the connection
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     max_bytes_per_second: u32,
+    /// Maximum work that the broker does at a time, in units, before it serves connections again. A unit is one item, such as a
+    /// packet, a subscription that is visited or a copy of a message, or 256 bytes. A smaller number lowers the latency under
+    /// load, a larger one raises the throughput
+    #[arg(long, value_name = "UNITS", default_value_t = BrokerConfig::default().work_per_call)]
+    work_per_call: NonZeroU32,
     /// Interval at which $SYS topics are published; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     sys_interval: u32,
 }
 
-/// How long a client waits, at most, until the check of its password begins.
+/// Maximum time that a client waits until the check of its password begins.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The number of topics that get a topic alias, for a client that announces a Topic Alias Maximum.
@@ -173,7 +182,9 @@ impl Arguments {
             max_memory: self.max_memory,
             reserved_memory: self.reserved_memory,
             max_state_memory: NonZeroU64::new(self.max_state_memory),
+            max_memory_per_principal: NonZeroU64::new(self.max_memory_per_principal),
             sys_interval: NonZeroU32::new(self.sys_interval),
+            work_per_call: self.work_per_call,
             ..BrokerConfig::default()
         }
     }
@@ -219,7 +230,7 @@ impl Arguments {
             && let (Some(path), Some(user)) = (&self.acl, acl.as_ref().and_then(Acl::needs_user))
         {
             bail!(
-                "{}: there are rules for the user {user}, but nobody's user name is checked without --users or --client-ca",
+                "{}: there are rules for the user {user}, but user names are not verified without --users or --client-ca",
                 path.display()
             );
         }
@@ -262,12 +273,15 @@ mod tests {
         let config = parse("broker").unwrap().config();
         assert_eq!((config.server.max_stored_bytes, config.max_memory), (64 << 20, 1 << 30));
         let config = parse("broker --max-packet-size 104857600").unwrap().config();
-        assert_eq!(config.server.max_stored_bytes, 104_857_600, "a message that may be sent can be kept");
+        assert_eq!(config.server.max_stored_bytes, 104_857_600, "a message that clients may send can be stored");
         let line = "broker --max-queued-bytes 1 --max-memory 2 --reserved-memory 7 --max-state-memory 8 --max-retained 3 --max-connect-size 4 --max-connections 5 \
-            --max-sessions 6";
+            --max-sessions 6 --max-memory-per-principal 9 --work-per-call 10";
         let config = parse(line).unwrap().config();
         assert_eq!((config.server.max_stored_bytes, config.max_memory, config.max_retained), (1, 2, 3));
         assert_eq!((config.reserved_memory, config.max_state_memory), (7, NonZeroU64::new(8)));
+        assert_eq!(config.work_per_call.get(), 10);
+        assert!(parse("broker --work-per-call 0").is_err());
+        assert_eq!(config.max_memory_per_principal, NonZeroU64::new(9));
         assert_eq!((config.server.max_connect_size.get(), config.max_connections, config.max_sessions), (4, 5, 6));
     }
 
@@ -279,7 +293,7 @@ mod tests {
         assert_eq!(origins.max_incomplete, 256 << 20);
         assert!(limits.rates.messages.is_none() && limits.rates.bytes.is_none());
         let large = parse("broker --max-packet-size 200000000").unwrap().limits();
-        assert!(large.origins.max_incomplete >= 2 * 200_000_000, "one address may have one of the largest packets");
+        assert!(large.origins.max_incomplete >= 2 * 200_000_000, "one address may hold one of the largest packets");
         let line = "broker --max-handshakes-per-address 0 --max-connecting-per-address 7 --max-incomplete-bytes 1 \
             --max-messages-per-second 2 --max-bytes-per-second 3";
         let limits = parse(line).unwrap().limits();
@@ -295,7 +309,7 @@ mod tests {
             parse(&line).unwrap().rights()
         };
         let error = rights("").err().unwrap().to_string();
-        assert!(error.contains("acl: there are rules for the user ann, but nobody's user name is checked"), "{error}");
+        assert!(error.contains("acl: there are rules for the user ann, but user names are not verified"), "{error}");
         assert!(rights(&format!(" --users {}", testdata("passwd").display())).is_ok());
         assert!(rights(" --tls localhost:1 --cert a --key a --client-ca a").is_ok());
         for (rules, expected) in

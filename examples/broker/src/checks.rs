@@ -1,7 +1,7 @@
-//! The order in which passwords are checked.
+//! The queue of passwords to check.
 //!
-//! A hash may take seconds to be computed, by one of a few threads. Places take turns: many wrong passwords from one place
-//! make others wait for one of them at a time, not for all. A client that leaves takes its password out of the queue.
+//! One of a few threads computes a hash, which may take seconds. Origins take turns: many wrong passwords from one origin make
+//! other clients wait for one of them, not for all. The password of a client that leaves is removed from the queue.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use mqtt_sansio::broker::Origin;
+
 use crate::fair::{Fair, MemberIndex, QUANTUM};
-use crate::origin::Origin;
 
 /// The queue of clients whose passwords are to be checked.
 pub(crate) struct Checks {
@@ -26,22 +27,23 @@ struct State {
 }
 
 enum Waiting {
-    /// The task is woken when its turn has come, if it has asked.
+    /// In the queue, with the waker of the task if the task has polled for the turn.
     Asleep(Option<Waker>),
+    /// The check may begin.
     Granted,
 }
 
-/// A place in the queue, given up when it is dropped.
-pub(crate) struct Place {
+/// A position in the queue. Dropping it removes the client from the queue.
+pub(crate) struct QueuePosition {
     checks: Rc<Checks>,
     index: MemberIndex,
 }
 
-/// The turn of one check; the next one begins when it is dropped.
+/// The permission for one check. Dropping it lets the next check begin.
 pub(crate) struct CheckTurn(Rc<Checks>);
 
 impl Checks {
-    /// Lets as many checks run at a time. A client should not wait longer than `max_wait` for its turn.
+    /// Creates a queue that lets `at_a_time` checks run at the same time. A client is to wait for `max_wait` at most.
     pub(crate) fn new(at_a_time: usize, max_wait: Duration) -> Rc<Self> {
         let state = State { fair: Fair::new(), waiting: HashMap::new(), free: at_a_time };
         Rc::new(Self { state: RefCell::new(state), max_wait })
@@ -52,16 +54,16 @@ impl Checks {
     }
 
     /// Adds a client to the queue.
-    pub(crate) fn enqueue(self: &Rc<Self>, origin: Origin) -> Place {
+    pub(crate) fn enqueue(self: &Rc<Self>, origin: Origin) -> QueuePosition {
         let mut state = self.state.borrow_mut();
         let index = state.fair.join(origin);
         state.waiting.insert(index, Waiting::Asleep(None));
         state.fair.wake(index);
         state.grant();
-        Place { checks: Rc::clone(self), index }
+        QueuePosition { checks: Rc::clone(self), index }
     }
 
-    /// Number of clients that wait.
+    /// Number of waiting clients.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.state.borrow().waiting.len()
@@ -82,8 +84,8 @@ impl State {
     }
 }
 
-impl Place {
-    /// Waits for the turn. It is taken once.
+impl QueuePosition {
+    /// Waits for the turn, which is returned once.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<CheckTurn> {
         let mut state = self.checks.state.borrow_mut();
         match state.waiting.get_mut(&self.index) {
@@ -100,7 +102,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePosition {
     fn drop(&mut self) {
         let mut state = self.checks.state.borrow_mut();
         if let Some(Waiting::Granted) = state.waiting.remove(&self.index) {
@@ -124,28 +126,28 @@ mod tests {
     use super::*;
 
     fn origin(last: u8) -> Origin {
-        Origin::of([127, 0, 0, last].into())
+        std::net::IpAddr::from([127, 0, 0, last]).into()
     }
 
-    fn poll(place: &Place) -> Option<CheckTurn> {
-        match place.poll(&Context::from_waker(Waker::noop())) {
+    fn poll(position: &QueuePosition) -> Option<CheckTurn> {
+        match position.poll(&Context::from_waker(Waker::noop())) {
             Poll::Ready(turn) => Some(turn),
             Poll::Pending => None,
         }
     }
 
     #[test]
-    fn places_take_turns_and_those_that_leave_have_none() {
+    fn origins_take_turns_and_clients_that_leave_have_none() {
         let checks = Checks::new(1, Duration::MAX);
-        let mut places: Vec<_> = (0..1000).map(|_| checks.enqueue(origin(1))).collect();
-        let mut turn = places.iter().find_map(poll);
-        assert!(turn.is_some() && places.iter().all(|place| poll(place).is_none()), "one at a time");
+        let mut positions: Vec<_> = (0..1000).map(|_| checks.enqueue(origin(1))).collect();
+        let mut turn = positions.iter().find_map(poll);
+        assert!(turn.is_some() && positions.iter().all(|position| poll(position).is_none()), "one at a time");
         let other = checks.enqueue(origin(2));
         turn = None;
-        assert!(turn.is_none() && poll(&other).is_some(), "the other place has the next one");
-        // All others leave, the one whose turn it is too.
-        let last = places.remove(500);
-        places.clear();
+        assert!(turn.is_none() && poll(&other).is_some(), "the other origin has the next turn");
+        // All others leave, also the client that has the turn.
+        let last = positions.remove(500);
+        positions.clear();
         assert!(poll(&last).is_some());
         drop((last, other));
         assert_eq!((checks.len(), checks.state.borrow().free, checks.state.borrow().fair.principals()), (0, 1, 0));

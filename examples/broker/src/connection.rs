@@ -17,26 +17,26 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use crate::access::{PasswordCheck, Peer};
-use crate::checks::Place;
+use crate::checks::QueuePosition;
 use crate::driver::{Driver, Opened, READ};
 use crate::linger::{self, Linger};
 use crate::origin::{Guest, Principal, Stage};
 use crate::rate::Meter;
 use crate::throttle::Throttle;
 
-/// The number of pieces in one write.
+/// Maximum number of pieces in one write.
 const PIECES: usize = 64;
 
-/// Maximum number of bytes that are written in one turn, give or take a piece.
+/// Maximum number of bytes that are written in one turn.
 const WRITE: usize = 128 * 1024;
 
-/// Maximum number of reads in one turn: with the last one that finds nothing, as a rule, two are enough.
+/// Maximum number of reads in one turn. The second one usually finds nothing.
 const READS: usize = 2;
 
-/// What bytes come from and go to.
+/// A stream of bytes that carries MQTT.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// Ends the limits of what is below MQTT: the client is accepted, or the stream is being closed, which has limits of its
-    /// own.
+    /// Ends the limits of the protocols below MQTT, because the client is accepted, or because the stream is being closed: that
+    /// has limits of its own.
     fn lift_limits(&mut self) {}
 }
 
@@ -56,24 +56,24 @@ struct Connection<S> {
     guest: Guest,
     /// Received bytes that the broker has not taken, usually the beginning of a packet.
     rest: Vec<u8>,
-    /// What holds the client's input back, if something does.
+    /// The rate limit of the client, if there is one.
     held: Option<Box<HeldBack>>,
-    /// The client's password, until its check begins.
+    /// The password of the client, until the check begins.
     check: Option<Box<Queued>>,
-    /// Whether anything was written: otherwise closing the stream cannot lose anything.
+    /// Whether anything was written. Otherwise nothing can be lost when the stream is closed.
     has_written: bool,
     /// Whether writing has failed for good.
     is_lost: bool,
-    /// How long input is still read after writing has failed.
+    /// The time for which input is still read after writing has failed.
     farewell: Option<Pin<Box<Sleep>>>,
     /// The closing of the stream, once the connection is over.
     linger: Option<Linger>,
 }
 
-/// What holds a client's input back.
+/// The input that a rate limit holds back.
 struct HeldBack {
     meter: Meter,
-    /// How many of the bytes that were read are released.
+    /// Number of bytes at the start of [`Connection::rest`] that are released.
     released: usize,
     more: Pin<Box<Sleep>>,
 }
@@ -81,11 +81,11 @@ struct HeldBack {
 /// A password whose check has not begun.
 struct Queued {
     check: Box<PasswordCheck>,
-    place: Place,
+    position: QueuePosition,
     give_up: Pin<Box<Sleep>>,
 }
 
-/// The reason why no more bytes are moved.
+/// The reason why the connection moves no more bytes.
 enum End {
     /// The connection is over, and the stream is closed as far as possible.
     Over,
@@ -93,23 +93,35 @@ enum End {
     Closed,
 }
 
-/// Whether all is written.
+/// The result of writing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Written {
+    /// All output is written.
     All,
     /// The stream takes no more for now.
     Blocked,
-    /// The stream would take more, in another turn.
+    /// There is more output, which has to wait for another turn.
     Enough,
 }
 
-/// What comes after a step of a turn.
+/// The result of a step of a turn.
 enum Step {
-    /// There may be more to do.
+    /// The connection may have more to do.
     Again,
-    /// Nothing, until the task is woken.
+    /// The connection has nothing to do until its task is woken.
     Wait,
     End(End),
+}
+
+/// Returns the pieces that fit into a number of bytes, and at least the first one.
+fn within<'a, 'b>(pieces: &'a [io::IoSlice<'b>], mut room: usize) -> &'a [io::IoSlice<'b>] {
+    let fits = |piece: &&io::IoSlice<'_>| {
+        let left = room.checked_sub(piece.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let count = pieces.iter().take_while(fits).count();
+    &pieces[..count.max(1).min(pieces.len())]
 }
 
 /// Moves bytes until the connection or the stream has ended.
@@ -137,7 +149,7 @@ pub(crate) async fn run<S: Stream>(driver: Rc<Driver>, stream: S, guest: Guest, 
         Ok(End::Closed) => {}
         Err(error) => debug!(%id, %error, "the transport was lost"),
     }
-    // The broker is told at once. TLS and WebSocket may still have output: an alert, or a CLOSE frame.
+    // The broker is informed at once. TLS and WebSocket may still have output: an alert, or a CLOSE frame.
     driver.detach(id);
     connection.rest = Vec::new();
     connection.check = None;
@@ -149,7 +161,7 @@ pub(crate) async fn run<S: Stream>(driver: Rc<Driver>, stream: S, guest: Guest, 
 }
 
 impl<S: Stream> Connection<S> {
-    /// Does one turn: writes and reads a bounded amount. Ready when the connection or stream has ended.
+    /// Runs one turn, which writes and reads a bounded number of bytes. Ready when the connection or the stream has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<End>> {
         let mut room = READ;
         for _ in 0..READS {
@@ -164,10 +176,10 @@ impl<S: Stream> Connection<S> {
         Poll::Pending
     }
 
-    /// Writes, and reads as much as there is room for.
+    /// Writes, and reads at most `room` bytes.
     fn step(&mut self, context: &mut Context<'_>, room: &mut usize) -> io::Result<Step> {
         let written = self.write(context);
-        // For other connections that the last read, or the writing, has made ready.
+        // The last read, or the write, may have made other connections ready.
         self.driver.wake(Some(self.id));
         if written == Written::Enough {
             context.waker().wake_by_ref();
@@ -207,7 +219,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Does what is to be done until a client is accepted.
+    /// Looks after a connection without an accepted client: its limits, and the check of the password.
     fn look_after_newcomer(&mut self, context: &mut Context<'_>) {
         let origin = self.guest.origin();
         let broker = self.driver.broker.borrow();
@@ -224,11 +236,11 @@ impl<S: Stream> Connection<S> {
         if let Some(check) = check {
             let checks = &self.driver.checks;
             let give_up = Box::pin(tokio::time::sleep(checks.max_wait()));
-            self.check = Some(Box::new(Queued { check, place: checks.enqueue(origin), give_up }));
+            self.check = Some(Box::new(Queued { check, position: checks.enqueue(origin), give_up }));
             self.count_rest();
         }
         let Some(queued) = &mut self.check else { return };
-        if let Poll::Ready(turn) = queued.place.poll(context) {
+        if let Poll::Ready(turn) = queued.position.poll(context) {
             if let Some(queued) = self.check.take() {
                 self.driver.check_password(*queued.check, Principal::Origin(origin), turn);
             }
@@ -239,8 +251,8 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Input is not taken. If that is because a password waits to be checked, some of it is read nevertheless: otherwise it
-    /// would not be known that the client has left.
+    /// Waits while the broker takes no input. If the reason is a password that waits to be checked, some input is read
+    /// nevertheless, in order to detect that the client has left.
     fn await_check(&mut self, context: &mut Context<'_>) -> io::Result<Step> {
         let mut room = READ.saturating_sub(self.rest.len());
         if self.check.is_none() || room == 0 {
@@ -260,7 +272,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Whether what was read has to wait, as the client sends too fast.
+    /// Returns whether the bytes that were read have to wait because of the rate limit.
     fn is_held_back(&mut self, context: &mut Context<'_>) -> bool {
         let Some(held) = &mut self.held else { return false };
         if held.released == self.rest.len() {
@@ -273,7 +285,7 @@ impl<S: Stream> Connection<S> {
         true
     }
 
-    /// How many bytes of the client are thrown away while the stream is closed.
+    /// Returns the maximum number of bytes of the client that are discarded while the stream is being closed.
     fn may_discard(&self) -> usize {
         if self.guest.is_accepted() { linger::LARGEST_PACKET } else { linger::STRANGER }
     }
@@ -303,25 +315,25 @@ impl<S: Stream> Connection<S> {
 
     /// Writes the output, as far as the stream takes it and one turn allows.
     ///
-    /// A write error does not end the connection: packets that the client has sent before, such as DISCONNECT, can
-    /// still be read. The output is then discarded, so that it does not stop the input.
+    /// A write error does not end the connection: packets that the client has sent before, such as DISCONNECT, can still be
+    /// read. The output is then discarded, so that it does not stop the input.
     fn write(&mut self, context: &mut Context<'_>) -> Written {
         if !self.is_lost {
             match self.poll_write_pieces(context) {
                 Poll::Ready(Ok(written)) => return written,
-                Poll::Ready(Err(error)) => debug!(id = %self.id, %error, "nothing can be written any more"),
+                Poll::Ready(Err(error)) => debug!(id = %self.id, %error, "the stream takes no more output"),
                 Poll::Pending => return Written::Blocked,
             }
             self.is_lost = true;
         }
         let mut broker = self.driver.broker.borrow_mut();
-        let mut thrown_away = 0;
+        let mut discarded = 0;
         while let count @ 1.. = broker.transmit(self.id).remaining() {
-            if thrown_away > WRITE {
+            if discarded > WRITE {
                 return Written::Enough;
             }
             broker.transmit(self.id).advance(count);
-            thrown_away += count;
+            discarded += count;
         }
         Written::All
     }
@@ -340,13 +352,13 @@ impl<S: Stream> Connection<S> {
             }
             let stream = Pin::new(&mut self.stream);
             // A single piece, which is the usual case, costs the system less than a list of one.
-            let chunk = transmit.chunk();
-            let written = if chunk.len() == transmit.remaining() {
-                ready!(stream.poll_write(context, &chunk[..chunk.len().min(WRITE)]))?
+            let (chunk, room) = (transmit.chunk(), WRITE - count);
+            let written = if chunk.len() == transmit.remaining() || chunk.len() >= room {
+                ready!(stream.poll_write(context, &chunk[..chunk.len().min(room)]))?
             } else {
                 let mut pieces = [io::IoSlice::new(&[]); PIECES];
-                let count = transmit.chunks_vectored(&mut pieces);
-                ready!(stream.poll_write_vectored(context, &pieces[..count]))?
+                let found = transmit.chunks_vectored(&mut pieces);
+                ready!(stream.poll_write_vectored(context, within(&pieces[..found], room)))?
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -379,7 +391,7 @@ impl<S: Stream> Connection<S> {
         Poll::Ready(Ok(true))
     }
 
-    /// Reads into a buffer as much as there is room for. Returns no bytes at the end of the stream.
+    /// Reads at most `room` bytes into a buffer. Returns an empty slice at the end of the stream.
     fn poll_fill<'b>(
         &mut self,
         context: &mut Context<'_>,
@@ -394,7 +406,7 @@ impl<S: Stream> Connection<S> {
         Poll::Ready(Ok(&buffer[..count]))
     }
 
-    /// Gives the broker the released part of the bytes that it has not taken. Returns whether it takes some of them now.
+    /// Passes the released part of `rest` to the broker. Returns whether the broker has taken some of these bytes.
     fn take_rest(&mut self) -> bool {
         let now = self.driver.now();
         let size = match &mut self.held {
@@ -421,8 +433,8 @@ impl<S: Stream> Connection<S> {
         taken != 0
     }
 
-    /// Counts the bytes that wait for the rest of their packet, or for the check of a password. A client that holds more than
-    /// its share is disconnected.
+    /// Counts the bytes that wait for the rest of their packet, or for the check of a password. A client whose origin holds more
+    /// than its share is disconnected.
     fn count_rest(&mut self) {
         let password = self.check.as_ref().map_or(0, |queued| queued.check.password.capacity());
         if !self.guest.hold(self.rest.capacity() + password) {
@@ -435,15 +447,17 @@ impl<S: Stream> Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::collections::VecDeque;
     use std::net::SocketAddr;
 
     use mqtt_sansio::broker::{Broker, BrokerConfig};
+    use mqtt_sansio::server::ServerConfig;
     use tokio::task::LocalSet;
 
     use super::*;
     use crate::access::{Access, Identity, Rights};
-    use crate::tests::limits;
+    use crate::tests::{limits, with};
 
     /// A CONNECT of 3.1.1 with a will.
     const CONNECT: &[u8] = b"\x10\x14\x00\x04MQTT\x04\x06\x00\x3c\x00\x01c\x00\x01w\x00\x02!!";
@@ -461,12 +475,26 @@ mod tests {
         input: VecDeque<&'static [u8]>,
         is_broken: bool,
         after: After,
+        /// The sizes of the writes.
+        writes: Rc<RefCell<Vec<usize>>>,
+    }
+
+    impl Scripted {
+        fn new(input: &[&'static [u8]], after: After) -> Self {
+            Self { input: input.iter().copied().collect(), is_broken: false, after, writes: Rc::default() }
+        }
     }
 
     impl AsyncRead for Scripted {
         fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
             match (self.input.pop_front(), self.after) {
-                (Some(input), _) => buffer.put_slice(input),
+                (Some(input), _) => {
+                    let (now, later) = input.split_at(input.len().min(buffer.remaining()));
+                    buffer.put_slice(now);
+                    if !later.is_empty() {
+                        self.input.push_front(later);
+                    }
+                }
                 (None, After::End) => {}
                 (None, After::Panic) => panic!("a fault of the transport"),
             }
@@ -477,8 +505,25 @@ mod tests {
     impl Stream for Scripted {}
 
     impl AsyncWrite for Scripted {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            Poll::Ready(if self.is_broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(bytes.len()) })
+        fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            pieces: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            if self.is_broken {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let size = pieces.iter().map(|piece| piece.len()).sum();
+            self.writes.borrow_mut().push(size);
+            Poll::Ready(Ok(size))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -508,22 +553,45 @@ mod tests {
         for (input, wills) in [(vec![CONNECT, DISCONNECT], 0), (vec![CONNECT, &DISCONNECT[..1]], 1), (vec![CONNECT], 1)]
         {
             let driver = driver();
-            let stream = Scripted { input: input.iter().copied().collect(), is_broken: true, after: After::End };
+            let stream = Scripted { is_broken: true, ..Scripted::new(&input, After::End) };
             assert!(!has_panicked(&driver, stream));
             assert_eq!(driver.broker.borrow().counters().wills, wills, "{input:?}");
             assert_eq!(driver.broker.borrow().status().connections, 0, "{input:?}");
         }
     }
 
+    /// The stream would take a large message at once, which takes the system milliseconds to copy.
+    #[test]
+    fn a_write_is_limited_however_large_a_message_is() {
+        const SUBSCRIBE: &[u8] = b"\x82\x06\0\x01\0\x01t\0";
+        // A message of 1 MiB.
+        const HEADER: &[u8] = b"\x30\x83\x80\x40\0\x01t";
+        const PAYLOAD: &[u8] = &[b'x'; 1 << 16];
+        let input = [&[CONNECT, SUBSCRIBE, HEADER][..], &[PAYLOAD; 16]].concat();
+        let stream = Scripted::new(&input, After::End);
+        let writes = Rc::clone(&stream.writes);
+        with(ServerConfig::default(), Rights::default(), async |driver| {
+            let address = SocketAddr::from(([127, 0, 0, 1], 1));
+            let guest = driver.origins.enter(address.ip(), Stage::Connecting).unwrap();
+            let peer = Peer::new(address, Identity::Unproven);
+            driver.spawn(Principal::Origin(guest.origin()), run(Rc::clone(&driver), stream, guest, peer));
+            while driver.origins.len() != 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+        let writes = writes.borrow();
+        assert!(writes.iter().sum::<usize>() > WRITE && writes.iter().all(|&size| size <= WRITE), "{writes:?}");
+    }
+
     #[test]
     fn a_panic_ends_one_connection_only() {
         let driver = driver();
-        let stream = Scripted { input: [CONNECT].into(), is_broken: false, after: After::Panic };
+        let stream = Scripted::new(&[CONNECT], After::Panic);
         assert!(has_panicked(&driver, stream));
         assert_eq!(driver.broker.borrow().status().connections, 0, "the broker knows that the connection is gone");
         assert_eq!(driver.broker.borrow().counters().wills, 1, "the will is published");
         assert_eq!(driver.streams(), 0);
-        let stream = Scripted { input: [CONNECT, DISCONNECT].into(), is_broken: false, after: After::End };
+        let stream = Scripted::new(&[CONNECT, DISCONNECT], After::End);
         assert!(!has_panicked(&driver, stream), "others go on");
         assert_eq!(driver.broker.borrow().counters().clients_accepted, 2);
     }

@@ -1,4 +1,4 @@
-//! The broker, and the tasks that wait for it.
+//! The broker, its clock, and the tasks of its connections.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -25,14 +25,14 @@ use crate::turns::Turns;
 /// The number of bytes read in one turn. All connections use one buffer in turns, so that an idle one needs little memory.
 pub(crate) const READ: usize = 64 * 1024;
 
-/// The limits that are not the broker's but the driver's.
+/// The limits that the driver enforces itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) origins: OriginLimits,
     pub(crate) rates: Rates,
-    /// The maximum number of passwords that are checked at a time.
+    /// Maximum number of passwords that are checked at the same time.
     pub(crate) checks: usize,
-    /// The maximum time a client waits for the check of its password to begin.
+    /// Maximum time that a client waits until the check of its password begins.
     pub(crate) max_wait: Duration,
 }
 
@@ -47,21 +47,21 @@ pub(crate) struct Driver {
     clock: StdClock,
     /// The tasks of the connections, by connection index.
     tasks: RefCell<Vec<Option<(ConnectionId, MemberIndex)>>>,
-    /// When [`run`](Self::run) wakes up, if it sleeps until some time. It is notified if that is too late.
+    /// The time until which [`run`](Self::run) sleeps, if there is one. It is woken if the broker has an earlier deadline.
     wakes_at: Cell<Option<Instant>>,
     /// Number of streams that are not closed yet.
     streams: Cell<usize>,
     closed: Notify,
 }
 
-/// A connection with a task. However the task ends, also by a panic, the broker is told that the connection has ended.
+/// A connection with a task. When the task ends, also by a panic, this removes the connection from the broker.
 pub(crate) struct Opened {
     driver: Rc<Driver>,
     id: ConnectionId,
 }
 
 impl Opened {
-    /// Opens the connection of an accepted transport. The task that has its turn is woken when the connection is ready.
+    /// Opens the connection of an accepted transport. The running task is woken when the connection is ready.
     pub(crate) fn new(driver: Rc<Driver>, peer: Peer) -> Self {
         let id = {
             let mut broker = driver.broker.borrow_mut();
@@ -84,7 +84,7 @@ impl Drop for Opened {
         self.driver.streams.set(self.driver.streams.get() - 1);
         // A second panic while the task unwinds from a first one would abort the program.
         if catch_unwind(AssertUnwindSafe(|| self.driver.detach(self.id))).is_err() {
-            error!(id = %self.id, "the broker does not know that the connection is gone");
+            error!(id = %self.id, "the connection could not be removed from the broker");
         }
         self.driver.closed.notify_waiters();
     }
@@ -107,7 +107,7 @@ impl Timer {
             // Timers are not exact to the microsecond: a little later is in time.
             let wait = clock.until(deadline) + Duration::from_millis(1);
             let now = tokio::time::Instant::now();
-            // Further off than the runtime can tell is once a year.
+            // A time that the runtime cannot represent is replaced by a wait of one year.
             let then = now.checked_add(wait).unwrap_or(now + Duration::from_secs(365 * 24 * 3600));
             self.sleep.as_mut().reset(then);
             self.at = Some(deadline);
@@ -140,12 +140,12 @@ impl Driver {
         }
     }
 
-    /// Returns the time; within a turn it is the time at which the turn began, which saves reading the clock.
+    /// Returns the time. Within a turn this is the time at which the turn began, which saves a look at the clock.
     pub(crate) fn now(&self) -> Instant {
         self.turns.now().unwrap_or_else(|| self.clock.now())
     }
 
-    /// Registers the task that has its turn, to be woken when this connection is ready.
+    /// Registers the running task, to be woken when this connection is ready.
     fn register(&self, id: ConnectionId) {
         let Some(task) = self.turns.current() else { return };
         let mut tasks = self.tasks.borrow_mut();
@@ -173,12 +173,12 @@ impl Driver {
         }
     }
 
-    /// Tells the broker that a connection has ended. Its stream may still be open.
+    /// Removes a connection from the broker. Its stream may still be open.
     pub(crate) fn detach(&self, id: ConnectionId) {
         {
             let mut broker = self.broker.borrow_mut();
             broker.closed(self.now(), id);
-            broker.policy_mut().is_gone(id);
+            broker.policy_mut().remove_peer(id);
         }
         if let Some(task) = self.tasks.borrow_mut().get_mut(id.index())
             && task.as_ref().is_some_and(|(known, _)| *known == id)
@@ -188,27 +188,27 @@ impl Driver {
         self.wake(None);
     }
 
-    /// Starts the task of a connection, or of one that will be.
+    /// Starts a task that opens and serves a connection.
     pub(crate) fn spawn(&self, principal: Principal, task: impl Future<Output = ()> + 'static) {
         self.turns.spawn(principal, task);
     }
 
-    /// The task that has its turn works for somebody else from now on.
+    /// Moves the running task to another principal.
     pub(crate) fn belongs_to(&self, principal: Principal) {
         self.turns.reassign_current(principal);
     }
 
-    /// What holds a client's input back, if something does.
+    /// Creates the meter of a new client, if there is a rate limit.
     pub(crate) fn meter(&self) -> Option<Meter> {
         Meter::new(self.rates, self.now())
     }
 
-    /// Waits until some time that comes from the driver's clock.
+    /// Waits until a time of the driver's clock.
     pub(crate) fn sleep_until(&self, at: Instant) -> Sleep {
         tokio::time::sleep(self.clock.until(at))
     }
 
-    /// Gives the broker the answer to a client, unless its connection has ended.
+    /// Passes the answer to a client to the broker, unless the connection has ended.
     fn answer(&self, id: DecisionId, admission: Admission) {
         {
             let mut broker = self.broker.borrow_mut();
@@ -220,14 +220,14 @@ impl Driver {
         self.wake(None);
     }
 
-    /// Checks a password in a thread of its own: to compute a hash may take seconds. There are so few of these threads that
-    /// the broker's own has a processor left.
+    /// Checks a password in another thread, because the computation of a hash may take seconds. [`Checks`] limits the number of
+    /// these threads, so that a processor is left for the broker's own thread.
     pub(crate) fn check_password(self: &Rc<Self>, mut check: PasswordCheck, principal: Principal, turn: CheckTurn) {
         let (id, driver) = (check.id, Rc::clone(self));
         let (slow, password) = (check.slow.clone(), std::mem::take(&mut check.password));
         let computed = tokio::task::spawn_blocking(move || slow.fits(&password));
         self.spawn(principal, async move {
-            // A password whose check has failed with an error is not right.
+            // A check that has panicked counts as a wrong password.
             let is_right = computed.await.unwrap_or(false);
             drop(turn);
             driver.answer(id, check.admission(is_right));
@@ -239,17 +239,18 @@ impl Driver {
         self.answer(id, ConnAckReasonCode::ServerUnavailable.into());
     }
 
-    /// Runs the tasks of connections and the broker's timers for ever.
+    /// Runs the tasks of the connections and the broker's unfinished work and timers for ever.
     ///
-    /// Between two turns the broker has one of its own when something is due, and whenever some turns are over the runtime
-    /// looks for events, so that one who has something to do is known.
+    /// Between two turns of tasks comes one [call](Broker::poll) of the broker if its deadline has passed, as is the case while
+    /// the broker has unfinished work. After each slice of turns the runtime polls for events, so that the transports that have
+    /// become ready take part. Both are bounded, so unfinished work delays a transport by one call and the turns of a slice.
     pub(crate) async fn run(self: Rc<Self>) {
         let mut timer = Timer::new();
         loop {
-            // Nothing has to be woken: it is awake.
+            // No wake-up is necessary: this task is running.
             self.wakes_at.set(Some(Instant::EPOCH));
             if self.turns.work(&self.clock, |now| self.keep_time(now)) || self.is_due(self.now()) {
-                // This comes back after the runtime has looked for events, not before.
+                // The runtime polls for events before this returns.
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -263,17 +264,17 @@ impl Driver {
         }
     }
 
-    /// Whether the broker has something to do. While it has work that one call does not finish, that is always so.
+    /// Returns whether the deadline of the broker has passed. While the broker has unfinished work, it has.
     fn is_due(&self, now: Instant) -> bool {
         self.broker.borrow().deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    /// Lets the broker do what is due, for one call.
+    /// Calls the broker once if its deadline has passed.
     fn keep_time(&self, now: Instant) {
         if !self.is_due(now) {
             return;
         }
-        // A fault in what one client is owed must not end what all others are owed. The panic hook logs it.
+        // A panic, which the panic hook logs, must not stop the timers and the work of all other clients.
         let _ = catch_unwind(AssertUnwindSafe(|| self.broker.borrow_mut().poll(now)));
         self.wake(None);
     }

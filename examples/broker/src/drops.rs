@@ -1,5 +1,5 @@
-//! The log of dropped and refused messages and of refused connections: their numbers, at an interval, and what takes memory
-//! then. With RUST_LOG=debug each message is logged.
+//! The log of dropped and refused messages and of refused connections: their numbers, at an interval, together with the status
+//! of the broker. With RUST_LOG=debug each message is logged.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ pub(crate) struct Drops {
 }
 
 impl Drops {
-    /// Logs the numbers of messages and connections dropped or refused since the last call, and what takes memory now. Returns
-    /// whether there were any.
-    pub(crate) fn tell(&mut self, driver: &Driver) -> bool {
+    /// Logs the numbers of messages and connections dropped or refused since the last call, and then the status. Returns whether
+    /// there were any.
+    pub(crate) fn log(&mut self, driver: &Driver) -> bool {
         let now = *driver.broker.borrow().counters();
         let before = std::mem::replace(&mut self.counters, now);
         // A counter may decrease when a message that one member of a share has dropped is delivered to another. That is
@@ -52,16 +52,16 @@ impl Drops {
                 "messages were dropped"
             );
         }
-        let is_news = has_dropped || turned_away.is_some() || now.messages_refused != before.messages_refused;
-        if is_news {
-            tell_status(driver);
+        let has_logged = has_dropped || turned_away.is_some() || now.messages_refused != before.messages_refused;
+        if has_logged {
+            log_status(driver);
         }
-        is_news
+        has_logged
     }
 }
 
-/// Tells how many there are of what takes memory, and how much of it, in bytes.
-pub(crate) fn tell_status(driver: &Driver) {
+/// Logs the numbers of the items that take memory, and their sizes in bytes.
+pub(crate) fn log_status(driver: &Driver) {
     let status = driver.broker.borrow().status();
     info!(
         connections = status.connections,

@@ -1,26 +1,26 @@
-//! Whose turn it is: deficit round robin among principals, and among the members of each.
+//! Deficit round robin among principals, and among the members of each principal.
 //!
-//! A turn may cost more than its member was due: what a turn costs is known only afterwards. A debt is paid off before the
-//! member has its next turn. One that had nothing to do joins in front, once: it waits for the turn in progress and for
-//! others like it, not for a round of the busy ones (the scheme is that of FQ-CoDel, RFC 8290, section 4.2).
+//! The cost of a turn is known only afterwards, so a turn may cost more than the credit of its member. The member pays this
+//! debt off before its next turn. A member that was idle joins in front, once: it waits for the turn in progress and for other
+//! members that were idle, not for a round of the busy ones. The scheme is that of FQ-CoDel (RFC 8290, section 4.2).
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// What a member or a principal is due in each round, in microseconds of processor time.
+/// The credit that a member or a principal gets in each round, in microseconds.
 pub(crate) const QUANTUM: i64 = 100;
 
-/// Maximum debt. A turn is long, too, because the system has run another program meanwhile: that must not shut a member out
-/// for long.
+/// Maximum debt, in microseconds. The system may have run another program during a turn: a turn that was long for this reason
+/// must not shut a member out for long.
 const MAX_DEBT: i64 = 20 * QUANTUM;
 
 /// The end of a list.
 const NONE: u32 = u32::MAX;
 
-/// A member of [`Fair`], until it leaves.
+/// Index of a member of [`Fair`], valid until the member leaves.
 pub(crate) type MemberIndex = u32;
 
-/// The order of turns of members, each of which belongs to a principal.
+/// The order of the turns of members, each of which belongs to a principal.
 pub(crate) struct Fair<K> {
     members: Slab<Member>,
     principals: Slab<Principal<K>>,
@@ -38,32 +38,32 @@ struct Principal<K> {
     key: K,
     /// The order of its members.
     ring: Ring,
-    /// Number of members, and of those that have something to do.
+    /// Number of members, and of busy members.
     members: usize,
     busy: usize,
 }
 
-/// The place of a member or of a principal in a ring.
+/// The position of a member or of a principal in a ring, and its credit.
 struct Turn {
     list: List,
     previous: u32,
     next: u32,
-    /// What is left of what it was due, in microseconds; negative for a debt.
+    /// The rest of the credit, in microseconds; negative for a debt.
     credit: i64,
     is_busy: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum List {
-    /// It had nothing to do when its last turn came, and has no debt.
+    /// Not in the ring: idle when its last turn came, and without debt.
     Out,
-    /// Those that had nothing to do before.
+    /// The list of members or principals that were idle before.
     Fresh,
-    /// The others.
+    /// The list of the others.
     Rest,
 }
 
-/// Those that take turns, as two linked lists through their [`Turn`]s.
+/// The members or principals that take turns, as two lists that are linked through their [`Turn`]s.
 struct Ring {
     fresh: Ends,
     rest: Ends,
@@ -74,11 +74,11 @@ struct Ends {
     last: u32,
 }
 
-/// What is at the front of a ring.
+/// The front of a ring.
 enum Front {
-    /// It has the next turn.
+    /// The member or principal with this index has the next turn.
     Busy(u32),
-    /// It had nothing to do, and is not in the ring any more.
+    /// The member or principal with this index was idle, and has left the ring.
     Left(u32),
 }
 
@@ -87,7 +87,7 @@ impl<K: Hash + Eq + Clone> Fair<K> {
         Self { members: Slab::new(), principals: Slab::new(), by_key: HashMap::new(), ring: Ring::new() }
     }
 
-    /// Adds a member that has nothing to do.
+    /// Adds an idle member.
     pub(crate) fn join(&mut self, key: K) -> MemberIndex {
         let principal = self.principal(key);
         self.members.insert(Member { turn: Turn::new(), principal })
@@ -99,7 +99,7 @@ impl<K: Hash + Eq + Clone> Fair<K> {
         self.members.remove(index);
     }
 
-    /// Lets a member belong to another principal.
+    /// Moves a member to another principal.
     pub(crate) fn reassign(&mut self, index: MemberIndex, key: K) {
         let was_busy = self.members.get(index).turn.is_busy;
         self.detach(index);
@@ -110,7 +110,7 @@ impl<K: Hash + Eq + Clone> Fair<K> {
         }
     }
 
-    /// A member has something to do.
+    /// Marks a member as busy.
     pub(crate) fn wake(&mut self, index: MemberIndex) {
         let member = self.members.get(index);
         if std::mem::replace(&mut member.turn.is_busy, true) {
@@ -124,7 +124,7 @@ impl<K: Hash + Eq + Clone> Fair<K> {
         self.ring.join(&mut self.principals, number);
     }
 
-    /// The member that has the next turn. It has nothing more to do after it unless it is woken again.
+    /// Returns the member that has the next turn. It is idle from now on, unless it is woken again.
     pub(crate) fn next(&mut self) -> Option<MemberIndex> {
         loop {
             let number = match self.ring.front(&mut self.principals)? {
@@ -146,20 +146,20 @@ impl<K: Hash + Eq + Clone> Fair<K> {
         }
     }
 
-    /// A turn of a member has taken so many microseconds.
+    /// Charges a member and its principal with the cost of a turn, in microseconds.
     pub(crate) fn charge(&mut self, index: MemberIndex, cost: i64) {
         let member = self.members.get(index);
         member.turn.charge(cost);
         self.principals.get(member.principal).turn.charge(cost);
     }
 
-    /// Number of principals, those with a debt and no members included.
+    /// Number of principals, including those that have a debt but no members.
     #[cfg(test)]
     pub(crate) fn principals(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Adds a member to a principal's count.
+    /// Counts one more member of a principal, and returns the index of the principal.
     fn principal(&mut self, key: K) -> u32 {
         let principals = &mut self.principals;
         let number = *self.by_key.entry(key).or_insert_with_key(|key| {
@@ -169,7 +169,7 @@ impl<K: Hash + Eq + Clone> Fair<K> {
         number
     }
 
-    /// A member has nothing to do.
+    /// Marks a member as idle.
     fn rest(&mut self, index: MemberIndex) {
         let member = self.members.get(index);
         if std::mem::take(&mut member.turn.is_busy) {
@@ -179,7 +179,7 @@ impl<K: Hash + Eq + Clone> Fair<K> {
         }
     }
 
-    /// Takes a member from its principal.
+    /// Removes a member from its principal.
     fn detach(&mut self, index: MemberIndex) {
         self.rest(index);
         let number = self.members.get(index).principal;
@@ -189,8 +189,8 @@ impl<K: Hash + Eq + Clone> Fair<K> {
         self.forget_if_unused(number);
     }
 
-    /// Removes a principal without members. One that still has to wait for its place in the ring has a debt perhaps, and is
-    /// remembered until then: connecting again must not cancel it.
+    /// Removes a principal without members. A principal that is still in the ring may have a debt, and is kept until it leaves
+    /// the ring: a client must not cancel the debt by connecting again.
     fn forget_if_unused(&mut self, number: u32) {
         let principal = self.principals.get(number);
         if principal.members == 0 && principal.turn.list == List::Out {
@@ -215,7 +215,7 @@ impl Ring {
         Self { fresh: Ends { first: NONE, last: NONE }, rest: Ends { first: NONE, last: NONE } }
     }
 
-    /// Adds one in front of the rest, unless it is in the ring.
+    /// Adds a member or principal in front of the rest, unless it is in the ring already.
     fn join<T: AsMut<Turn>>(&mut self, all: &mut Slab<T>, index: u32) {
         let turn = all.turn(index);
         if turn.list == List::Out {
@@ -224,7 +224,7 @@ impl Ring {
         }
     }
 
-    /// The first one that has something to do and no debt. It stays in front until what it is due is used up.
+    /// Finds the first member or principal that is busy and has no debt. It stays in front until its credit is used up.
     fn front<T: AsMut<Turn>>(&mut self, all: &mut Slab<T>) -> Option<Front> {
         loop {
             let index = if self.fresh.first == NONE { self.rest.first } else { self.fresh.first };
@@ -240,7 +240,7 @@ impl Ring {
                 self.unlink(all, index);
                 return Some(Front::Left(index));
             }
-            // One of the fresh that has nothing to do waits for a round before it may join in front again.
+            // An idle member of the fresh list waits for a round before it may join in front again.
             self.unlink(all, index);
             self.link(all, index, List::Rest);
         }
@@ -296,7 +296,7 @@ impl<K> AsMut<Turn> for Principal<K> {
     }
 }
 
-/// Items with small numbers.
+/// Items by index. Indexes are used again.
 struct Slab<T> {
     items: Vec<Option<T>>,
     free: Vec<u32>,
@@ -336,7 +336,7 @@ impl<T: AsMut<Turn>> Slab<T> {
 mod tests {
     use super::*;
 
-    /// Runs turns of members that always have more to do, each with its cost, and returns what each has used.
+    /// Runs turns of members that are always busy, each with its cost, and returns the sum of the costs of each member.
     fn run(fair: &mut Fair<char>, busy: &[(MemberIndex, i64)], turns: usize) -> HashMap<MemberIndex, i64> {
         let costs: HashMap<_, _> = busy.iter().copied().collect();
         let mut used = HashMap::new();
@@ -355,7 +355,7 @@ mod tests {
         let mut fair = Fair::new();
         let alone = fair.join('a');
         let many: Vec<_> = (0..100).map(|_| fair.join('b')).collect();
-        // Their turns are of different lengths, shorter and longer than the quantum.
+        // The turns have different lengths, shorter and longer than the quantum.
         let busy: Vec<_> = std::iter::once((alone, 30)).chain((1..).zip(many).map(|(n, it)| (it, 7 * n))).collect();
         let used = run(&mut fair, &busy, 100_000);
         let others: i64 = used.iter().filter(|&(&index, _)| index != alone).map(|(_, used)| used).sum();
@@ -366,19 +366,19 @@ mod tests {
         assert!(most - least <= 2 * 700, "{least} to {most}");
     }
 
-    /// However many busy members another principal has, or the same: one that had nothing to do waits for no turn but that in
-    /// progress.
+    /// A member that was idle waits for no turn but the one in progress, however many busy members another principal or its own
+    /// has.
     #[test]
-    fn one_that_had_nothing_to_do_is_next() {
+    fn a_member_that_was_idle_is_next() {
         for key in ['a', 'b'] {
             let mut fair = Fair::new();
             let quiet = fair.join(key);
             let busy: Vec<_> = (0..1000).map(|_| (fair.join('b'), 100)).collect();
-            run(&mut fair, &busy, 3000); // they were all fresh once
+            run(&mut fair, &busy, 3000); // all of them were fresh once
             fair.wake(quiet);
             assert_eq!(fair.next(), Some(quiet), "{key}");
             fair.charge(quiet, QUANTUM);
-            // Not again before a round is over: that is a thousand turns among members of one principal.
+            // It is not next again before a round is over: that is a thousand turns among members of one principal.
             fair.wake(quiet);
             let waited = (0..).take_while(|_| {
                 let index = fair.next().unwrap();
@@ -397,7 +397,7 @@ mod tests {
         let (long, short) = (fair.join('a'), fair.join('b'));
         let used = run(&mut fair, &[(long, 1500), (short, 10)], 10_000);
         assert!((used[&long] - used[&short]).abs() <= 1500 + QUANTUM, "{used:?}");
-        // Nor does it help to leave.
+        // To leave and join again does not cancel a debt either.
         let mut fair = Fair::new();
         let busy = fair.join('b');
         let mut used = (0, 0);
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_those_that_are_gone() {
+    fn members_and_principals_that_leave_are_removed() {
         let mut fair = Fair::new();
         let mut seed = 7_u32;
         let mut random = move |below: usize| {
@@ -448,10 +448,10 @@ mod tests {
                 }
                 _ => match fair.next() {
                     Some(index) => {
-                        assert!(woken.remove(&index), "a turn of one that has something to do");
+                        assert!(woken.remove(&index), "only a busy member has a turn");
                         fair.charge(index, random(300) as i64);
                     }
-                    None => assert!(woken.is_empty(), "{woken:?} have something to do"),
+                    None => assert!(woken.is_empty(), "{woken:?} are busy"),
                 },
             }
         }

@@ -55,7 +55,7 @@ pub(crate) enum ProtocolError {
     Unmasked,
     /// A header with reserved bits or a reserved opcode, or one that does not fit the frames before.
     Header,
-    /// Too many bytes that are no payload before the client is accepted.
+    /// Too many bytes of headers and control frames before the client is accepted.
     Flood,
 }
 
@@ -194,7 +194,7 @@ impl Frames {
     }
 }
 
-/// How long a header is that begins with these bytes, as far as they tell.
+/// Returns the size of a header that begins with these bytes, as far as they determine it.
 const fn header_length(bytes: &[u8]) -> usize {
     match bytes {
         [_, second, ..] => {
@@ -278,7 +278,7 @@ mod tests {
             assert!(!frames.is_closed() && frames.error().is_none());
         }
         let (data, frames) = take(&[frame(0x82, b"a"), frame(0x88, b"\x03\xe8bye"), frame(0x82, b"b")].concat(), 5);
-        assert_eq!((data, frames.is_closed()), (b"a".to_vec(), true), "nothing comes after CLOSE");
+        assert_eq!((data, frames.is_closed()), (b"a".to_vec(), true), "bytes after CLOSE are ignored");
     }
 
     #[test]

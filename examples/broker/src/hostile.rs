@@ -1,4 +1,4 @@
-//! Clients that would like to hurt others: what they make the broker hold, and what others wait for.
+//! Tests with hostile clients: the memory that they make the broker hold, and the delay that they cause for others.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -28,7 +28,7 @@ async fn connect_from(last: u8, address: SocketAddr) -> TcpStream {
     socket.connect(address).await.unwrap()
 }
 
-/// Connects to the broker, and is accepted.
+/// Connects a client from an address of this machine, and waits until it is accepted.
 async fn client_from(last: u8, address: SocketAddr, name: &str) -> TcpStream {
     let mut stream = connect_from(last, address).await;
     stream.write_all(&connect(4, name, None, None)).await.unwrap();
@@ -42,14 +42,14 @@ async fn expect(stream: &mut TcpStream, bytes: &[u8]) {
     assert_eq!(read, bytes);
 }
 
-/// Runs others until something is so.
+/// Runs other tasks until the condition holds.
 async fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;
     }
 }
 
-/// Writes pings and reads nothing; returns by how much the memory in use grew at most.
+/// Writes pings and reads nothing. Returns the maximum growth of the memory in use, in bytes.
 async fn flood(stream: &mut TcpStream, bytes: usize) -> isize {
     let pings = frame(0x89, &[b'x'; 125]).repeat(400);
     let before = LIVE.get();
@@ -63,14 +63,14 @@ async fn flood(stream: &mut TcpStream, bytes: usize) -> isize {
 }
 
 #[test]
-fn pings_that_nobody_reads_the_answers_of_cost_no_memory() {
+fn pings_of_a_client_that_reads_nothing_cost_no_memory() {
     with(ServerConfig { max_stored: 1, ..ServerConfig::default() }, Rights::default(), async |driver| {
         let (address, plain) = (listen(&driver, Transport::WebSocket).await, listen(&driver, Transport::Tcp).await);
         let mut stream = connect_websocket(address).await;
         let request = [connect(4, "c", None, None), packet(0x82, b"\0\x01\0\x01t\0")].concat();
         stream.write_all(&frame(0x82, &request)).await.unwrap();
         until(|| driver.broker.borrow().status().subscriptions == 1).await;
-        // First of all the sockets are full, so that the answers have to wait.
+        // The sockets are filled first, so that the answers have to wait.
         let mut publisher = client_from(1, plain, "publisher").await;
         let message = [publish("t", &[b'x'; 60_000]), packet(0xc0, b"")].concat();
         while driver.broker.borrow().counters().dropped.queue_full == 0 {
@@ -79,7 +79,7 @@ fn pings_that_nobody_reads_the_answers_of_cost_no_memory() {
         }
         let growth = flood(&mut stream, 32 * MIB).await;
         assert!(growth < 16 * 1024, "{growth} bytes");
-        // It is served still: there are PONGs, and then the answer to PINGREQ.
+        // The client is still served: there are PONGs, and then the answer to PINGREQ.
         stream.write_all(&frame(0x82, b"\xc0\x00")).await.unwrap();
         let mut data = Vec::new();
         loop {
@@ -92,7 +92,7 @@ fn pings_that_nobody_reads_the_answers_of_cost_no_memory() {
             stream.read_exact(&mut payload).await.unwrap();
             if first == 0x82 {
                 data.extend(payload);
-                // A message that had to wait may come after it.
+                // A message that had to wait may come after the answer.
                 if data.windows(2).any(|it| it == b"\xd0\x00") {
                     break;
                 }
@@ -104,7 +104,7 @@ fn pings_that_nobody_reads_the_answers_of_cost_no_memory() {
     });
 }
 
-/// Over TCP no more than the largest CONNECT is taken before the client is known, and no more over WebSocket.
+/// Over TCP no more bytes than the largest CONNECT are taken before the client is accepted; the same holds over WebSocket.
 #[test]
 fn frames_before_connect_are_limited() {
     with(ServerConfig::default(), Rights::default(), async |driver| {
@@ -116,7 +116,7 @@ fn frames_before_connect_are_limited() {
             assert!(answer.ends_with(b"\x88\x02\x03\xf0"), "the status is 1008: {:x?}", answer.last_chunk::<4>());
             assert!(answer.len() < MIB);
         }
-        // As many as that are allowed: one that was not fast, perhaps.
+        // A client that has sent some frames before CONNECT is accepted.
         let mut stream = connect_websocket(address).await;
         stream.write_all(&frame(0x89, b"").repeat(1000)).await.unwrap();
         stream.write_all(&frame(0x82, &connect(4, "c", None, None))).await.unwrap();
@@ -129,16 +129,16 @@ fn frames_before_connect_are_limited() {
     });
 }
 
-/// A frame that nobody reads is the only thing that WebSocket holds; TLS holds its limit.
+/// For a client that does not read, WebSocket holds one frame, and TLS as many bytes as its limit allows.
 #[test]
-fn what_a_client_does_not_read_stays_within_limits() {
+fn output_for_a_client_that_does_not_read_is_limited() {
     for is_tls in [false, true] {
         let config = ServerConfig { max_stored_bytes: 8 << 20, ..ServerConfig::default() };
         with(config, Rights::default(), async |driver| {
             let transport = if is_tls { acceptor(false) } else { Transport::WebSocket };
             let (address, plain) = (listen(&driver, transport).await, listen(&driver, Transport::Tcp).await);
             let request = [connect(4, "reader", None, None), packet(0x82, b"\0\x01\0\x01t\x01")].concat();
-            // Both stay open, and are not read from.
+            // The stream stays open, and is not read from.
             let mut streams = (None, None);
             if is_tls {
                 let stream = streams.0.insert(connect_tls(address, None).await.unwrap());
@@ -149,7 +149,7 @@ fn what_a_client_does_not_read_stays_within_limits() {
             }
             until(|| driver.broker.borrow().status().subscriptions == 1).await;
             let mut publisher = client_from(1, plain, "publisher").await;
-            // Each is longer than what is written ahead.
+            // Each message is larger than the output that is written ahead.
             let message = publish("t", &vec![b'x'; 2 * MIB]);
             let before = LIVE.get();
             for _ in 0..20 {
@@ -159,14 +159,14 @@ fn what_a_client_does_not_read_stays_within_limits() {
             expect(&mut publisher, b"\xd0\x00").await;
             let stored = driver.broker.borrow().status().stored_bytes as isize;
             let more = LIVE.get() - before - stored;
-            // One message is being written, and is not stored any more.
+            // One message is in the output, and is not stored any more.
             assert!(more < (2 * MIB + MIB / 2) as isize, "{more} bytes beside the {stored} stored ones, TLS: {is_tls}");
         });
     }
 }
 
 #[test]
-fn one_that_speaks_http_gets_an_answer_of_http() {
+fn http_requests_get_http_responses() {
     with(ServerConfig::default(), Rights::default(), async |driver| {
         let address = listen(&driver, Transport::WebSocket).await;
         let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
@@ -190,7 +190,7 @@ fn one_that_speaks_http_gets_an_answer_of_http() {
     });
 }
 
-/// What the broker does for busy clients while another one waits for an answer does not depend on how many they are.
+/// The work for busy clients while another client waits for an answer does not depend on the number of busy clients.
 #[test]
 fn a_quiet_client_waits_for_a_few_turns_of_others() {
     for last in [1, 2] {
@@ -224,7 +224,7 @@ async fn stream_ping(stream: &mut TcpStream) {
     expect(stream, b"\xd0\x00").await;
 }
 
-/// Limits of those from one address.
+/// Limits with these limits of an origin.
 fn origin_limits(max_handshakes: u32, max_connecting: u32, max_incomplete: usize) -> Limits {
     let origins = OriginLimits {
         max_handshakes: NonZeroU32::new(max_handshakes),
@@ -245,7 +245,7 @@ fn connections_without_connect_are_limited_by_address() {
         let others = [connect_from(1, address).await, connect_from(1, websocket).await];
         assert!(is_closed(connect_from(1, address).await).await, "the fourth");
         assert!(is_closed(connect_from(1, secure).await).await);
-        // Another address, and this one after a CONNECT.
+        // Another address is not affected, nor is this one after a CONNECT.
         client_from(2, address, "c").await;
         first.write_all(&connect(4, "d", None, None)).await.unwrap();
         expect(&mut first, CONNACK_311).await;
@@ -277,7 +277,7 @@ fn packets_that_are_not_complete_are_limited() {
         let mut greedy = connect_from(1, address).await;
         let answer = talk(&mut greedy, &[&connect(5, "c", None, None)[..], &large[..MIB * 3 / 4]].concat(), 0).await;
         assert!(answer.ends_with(b"\xe0\x01\x97"), "{answer:x?}");
-        // Before CONNECT is complete, too; by many connections together, none of which holds much.
+        // The limit applies before CONNECT as well, and to many connections together, each of which holds little.
         let mut many = Vec::new();
         let connect = connect(4, &"x".repeat(60_000), None, None);
         for _ in 0..100 {
@@ -293,13 +293,13 @@ fn packets_that_are_not_complete_are_limited() {
         drop(many);
         modest.write_all(&large[100_000..200_000]).await.unwrap();
         until(|| driver.streams() == 1).await;
-        assert!(driver.origins.held() >= 100_000, "it goes on");
+        assert!(driver.origins.held() >= 100_000, "the other address is not affected");
     });
 }
 
-/// A password that nobody waits for any more is not checked, and not kept.
+/// The password of a client that has left is neither checked nor stored.
 #[test]
-fn a_client_that_leaves_takes_its_password_with_it() {
+fn the_password_of_a_client_that_leaves_is_dropped() {
     let no_turns = Limits { checks: 0, ..limits() };
     with_limits(no_turns, ServerConfig::default(), users(), async |driver| {
         let address = listen(&driver, Transport::Tcp).await;
@@ -307,7 +307,7 @@ fn a_client_that_leaves_takes_its_password_with_it() {
         for _ in 0..20 {
             let password = "x".repeat(60_000);
             let mut stream = connect_from(1, address).await;
-            // A packet behind CONNECT does not hide that it leaves.
+            // The broker detects that the client leaves although there is a packet behind CONNECT.
             let request = [connect(4, "c", Some("ann"), Some(&password)), packet(0xc0, b"")].concat();
             stream.write_all(&request).await.unwrap();
             until(|| driver.checks.len() == 1).await;
@@ -319,7 +319,7 @@ fn a_client_that_leaves_takes_its_password_with_it() {
     });
 }
 
-/// A client that sends too fast is read from slowly, and others are not.
+/// The input of a client that sends too fast is delayed, and that of others is not.
 #[test]
 fn a_fast_client_is_held_back() {
     let rate = |messages, bytes| Rates { messages: NonZeroU32::new(messages), bytes: NonZeroU32::new(bytes) };
@@ -331,7 +331,7 @@ fn a_fast_client_is_held_back() {
             let start = driver.now();
             let mut fast = client_from(1, address, "fast").await;
             fast.write_all(&publish("t", &vec![b'x'; size]).repeat(1000)).await.unwrap();
-            // As many as come in a second at once, and half of that later.
+            // The messages of one second come at once, and half as many later.
             let wanted = f64::from(per_second) * 1.5;
             loop {
                 let received = messages();
@@ -348,9 +348,8 @@ fn a_fast_client_is_held_back() {
     }
 }
 
-/// A driver is dropped with all that it holds.
 #[test]
-fn nothing_is_left_of_connections_that_are_gone() {
+fn connections_that_have_ended_leave_no_memory_behind() {
     with(ServerConfig::default(), Rights::default(), async |driver: Rc<Driver>| {
         let (plain, secure) = (listen(&driver, Transport::Tcp).await, listen(&driver, acceptor(false)).await);
         let websocket = listen(&driver, Transport::WebSocket).await;

@@ -13,27 +13,27 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// The time the peer has to read the last bytes, and after that to close its half.
+/// The time that the peer has to read the last bytes, and then again to close its half.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Maximum number of discarded bytes of an accepted client: the size of the largest packet, because a client may be in the
 /// middle of sending the packet that was too large.
 pub(crate) const LARGEST_PACKET: usize = 256 << 20;
 
-/// Maximum number of bytes of others that are thrown away.
+/// Maximum number of discarded bytes of a peer that is not accepted.
 pub(crate) const STRANGER: usize = 16 << 20;
 
 /// A stream that is being closed.
 pub(crate) struct Linger {
     is_shut: bool,
     has_ended: bool,
-    /// How many bytes more are thrown away.
+    /// Number of bytes that may still be discarded.
     room: usize,
     give_up: Pin<Box<Sleep>>,
 }
 
 impl Linger {
-    /// Throws away as many bytes as there is room for.
+    /// Starts to close a stream. At most `room` bytes are discarded.
     pub(crate) fn new(room: usize) -> Self {
         Self { is_shut: false, has_ended: false, room, give_up: Box::pin(tokio::time::sleep(PATIENCE)) }
     }
@@ -57,8 +57,8 @@ impl Linger {
                 Poll::Pending => {}
             }
         }
-        // Reads also before all output is written: a peer that only writes would take no output otherwise.
-        // One read is one turn.
+        // Input is read also before all output is written: otherwise a peer that only writes would take no output.
+        // There is one read in each turn.
         if !self.has_ended {
             match self.poll_discard(stream, buffer, context) {
                 Poll::Ready(Ok(true)) => context.waker().wake_by_ref(),

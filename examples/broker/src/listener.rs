@@ -119,7 +119,7 @@ impl Listener {
                         debug!(%error, "packets may be held back");
                     }
                     serve(&driver, stream, address, self.transport.clone());
-                    // Those who are connected go on meanwhile.
+                    // The tasks of connections run between two accepted connections.
                     tokio::task::yield_now().await;
                 }
                 Err(error) => {
@@ -133,8 +133,8 @@ impl Listener {
     }
 }
 
-/// Starts to serve a connection. Each transport has its own type of task, so that each is as small as possible. A connection
-/// beyond the limits of its address is closed at once: its protocol version is not known yet.
+/// Starts to serve a connection. Each transport has its own type of task, so that each task is as small as possible. A connection
+/// beyond the limits of its address is closed at once, because its protocol version is not known yet.
 fn serve(driver: &Rc<Driver>, stream: TcpStream, address: SocketAddr, transport: Transport) {
     let stage = if matches!(transport, Transport::Tcp) { Stage::Connecting } else { Stage::Handshake };
     let Some(mut guest) = driver.origins.enter(address.ip(), stage) else {

@@ -59,15 +59,15 @@ pub(crate) fn start() -> io::Result<Flush> {
     Ok(Flush(queue))
 }
 
-/// Logs panics. The standard library would write them to standard error at once: it would wait for a pipe that nobody reads,
-/// and would not escape what a peer has sent.
+/// Logs panics. The hook of the standard library writes to standard error directly: it would wait for a pipe that no program
+/// reads, and would not escape text from a peer.
 pub(crate) fn take_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(display);
+        let location = panic.location().map(display);
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|it| &**it));
         let why = text.unwrap_or("of unknown kind");
-        tracing::error!(place, why, "a panic");
+        tracing::error!(location, why, "a panic");
     }));
 }
 
@@ -167,8 +167,8 @@ struct Escape<W>(W);
 impl<W: fmt::Write> fmt::Write for Escape<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some((place, character)) = rest.char_indices().find(|&(_, character)| must_be_escaped(character)) {
-            let (before, at) = rest.split_at(place);
+        while let Some((index, character)) = rest.char_indices().find(|&(_, character)| must_be_escaped(character)) {
+            let (before, at) = rest.split_at(index);
             write!(self.0, "{before}{}", character.escape_default())?;
             rest = &at[character.len_utf8()..];
         }

@@ -56,7 +56,7 @@ use crate::arguments::Arguments;
 use crate::driver::Driver;
 use crate::drops::Drops;
 
-/// The time that clients have to read the last bytes when the broker ends.
+/// The time that clients have to read the last bytes when the broker shuts down.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -75,11 +75,11 @@ fn start(arguments: Arguments) -> Result<()> {
     let _flush = log::start()?;
     log::take_panics();
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        warn!(%error, "as many files may be open as before");
+        warn!(%error, "the limit of open files was not raised");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(LocalSet::new().run_until(run(arguments)));
-    // A password that is still being checked does not matter any more.
+    // The result of a password check that still runs is not needed any more.
     runtime.shutdown_background();
     done
 }
@@ -102,11 +102,11 @@ async fn run(arguments: Arguments) -> Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            _ = status.recv() => drops::tell_status(&driver),
+            _ = status.recv() => drops::log_status(&driver),
             _ = ticks.tick() => {
-                drops.tell(&driver);
+                drops.log(&driver);
             }
-            // These tasks end by a panic only. A broker without turns or without a listener must not go on.
+            // These tasks end only by a panic. A broker that does not serve connections or does not accept any must not go on.
             Some(end) = services.join_next() => fail(end)?,
             Some(end) = listeners.join_next() => fail(end)?,
         }
@@ -115,8 +115,8 @@ async fn run(arguments: Arguments) -> Result<()> {
     listeners.shutdown().await; // no more connections are accepted
     driver.shut_down();
     let _ = tokio::time::timeout(FAREWELL, driver.all_closed()).await;
-    if !drops.tell(&driver) {
-        drops::tell_status(&driver);
+    if !drops.log(&driver) {
+        drops::log_status(&driver);
     }
     Ok(())
 }
@@ -126,5 +126,5 @@ fn fail(end: Result<(), tokio::task::JoinError>) -> Result<()> {
     if let Err(error) = end {
         error!(%error, "a task has failed");
     }
-    bail!("a task that is needed has ended");
+    bail!("an essential task has ended");
 }

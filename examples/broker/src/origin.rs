@@ -1,42 +1,41 @@
-//! Who connections come from, and how much those from one place may hold.
+//! The origins of connections, and how much the connections of one origin may hold.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-/// An address of IPv4, or the network of one of IPv6: who has one address there has all 2^64 of a network.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Origin(IpAddr);
+use mqtt_sansio::broker::Origin;
 
-/// Who is to blame for work: those that share one have one share of the processor.
+/// The party that bears the work of its connections: all connections of one principal have one share of the processor.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Principal {
-    /// Where a client comes from, if it has no user name that is proven.
+    /// The origin of a client without a verified user name.
     Origin(Origin),
+    /// The verified user name of a client.
     User(Rc<str>),
 }
 
-/// The limits of those from one place. `None` is for no limit.
+/// The limits of the connections of one origin. `None` means no limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OriginLimits {
-    /// Maximum number of connections on which TLS or WebSocket is being set up.
+    /// Maximum number of connections of an origin in the TLS or WebSocket handshake.
     pub(crate) max_handshakes: Option<NonZeroU32>,
-    /// Maximum number of connections without an accepted client.
+    /// Maximum number of connections of an origin without an accepted client.
     pub(crate) max_connecting: Option<NonZeroU32>,
-    /// Maximum number of connections of all. It is checked before TLS or WebSocket is set up; after that, the broker does.
+    /// Maximum number of connections of all origins together. It is checked before a handshake; the broker checks it after.
     pub(crate) max_connections: Option<NonZeroU32>,
-    /// Maximum number of bytes of packets that are not complete, of all connections. Those from one place may hold at most
-    /// as many as are left for others.
+    /// Maximum number of bytes of incomplete packets of all connections. The connections of one origin may hold at most as
+    /// many bytes as they leave for other origins.
     pub(crate) max_incomplete: usize,
 }
 
-/// The places that connections come from.
+/// The origins that have connections.
 pub(crate) struct Origins {
     limits: OriginLimits,
     counts: RefCell<HashMap<Origin, Rc<Counts>>>,
-    /// Number of all connections, and of the bytes that they hold.
+    /// Number of all connections, and of the bytes of incomplete packets that they hold.
     guests: Cell<u32>,
     held: Cell<usize>,
     /// Number of connections that were closed because of a limit.
@@ -51,7 +50,7 @@ struct Counts {
     held: Cell<usize>,
 }
 
-/// A connection from some place. It counts until it is dropped.
+/// A connection that is counted for its origin until it is dropped.
 pub(crate) struct Guest {
     origins: Rc<Origins>,
     origin: Origin,
@@ -60,23 +59,14 @@ pub(crate) struct Guest {
     held: usize,
 }
 
-/// How far a connection has come.
+/// The stages of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// TLS or WebSocket is being set up.
+    /// In the TLS or WebSocket handshake.
     Handshake,
-    /// The client is not accepted yet.
+    /// Without an accepted client.
     Connecting,
     Accepted,
-}
-
-impl Origin {
-    pub(crate) fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-            address => address,
-        })
-    }
 }
 
 impl Origins {
@@ -90,9 +80,9 @@ impl Origins {
         })
     }
 
-    /// Counts a connection; `None` if there are too many, from the same place or at all.
+    /// Counts a connection. Returns `None` if its origin has too many, or if there are too many in all.
     pub(crate) fn enter(self: &Rc<Self>, address: IpAddr, stage: Stage) -> Option<Guest> {
-        let origin = Origin::of(address);
+        let origin = Origin::from(address);
         let counts = Rc::clone(self.counts.borrow_mut().entry(origin).or_default());
         counts.guests.set(counts.guests.get() + 1);
         let guest = Guest { origins: Rc::clone(self), origin, counts, stage, held: 0 };
@@ -109,17 +99,17 @@ impl Origins {
         Some(guest)
     }
 
-    /// Number of connections that were closed because there were too many from one place, or because these held too much.
+    /// Number of connections that were closed because their origin had too many, or because these held too much.
     pub(crate) const fn refused(&self) -> u64 {
         self.refused.get()
     }
 
-    /// Number of bytes of packets that are not complete.
+    /// Number of bytes of incomplete packets.
     pub(crate) const fn held(&self) -> usize {
         self.held.get()
     }
 
-    /// Number of places that connections come from.
+    /// Number of origins with connections.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.counts.borrow().len()
@@ -135,14 +125,15 @@ impl Guest {
         self.stage == Stage::Accepted
     }
 
-    /// The connection has come to a later stage.
+    /// Moves the connection to a later stage.
     pub(crate) fn advance(&mut self, stage: Stage) {
         self.count(-1);
         self.stage = stage.max(self.stage);
         self.count(1);
     }
 
-    /// The connection holds as many bytes of a packet that is not complete. False if that is too much.
+    /// Counts the bytes of an incomplete packet that the connection holds now. Returns false if there are more than before, and
+    /// too many.
     #[must_use]
     pub(crate) fn hold(&mut self, bytes: usize) -> bool {
         if bytes == self.held {
@@ -161,7 +152,7 @@ impl Guest {
         !has_grown || fits
     }
 
-    /// Adds to the counts of its stage, or takes away. A handshake is that of a client that is not accepted yet, too.
+    /// Changes the counts of the stage. A connection in a handshake is also one without an accepted client.
     fn count(&self, change: i32) {
         let add = |count: &Cell<u32>| count.set(count.get().saturating_add_signed(change));
         match self.stage {
@@ -190,6 +181,8 @@ impl Drop for Guest {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn origins(max_handshakes: u32, max_connecting: u32, max_incomplete: usize) -> Rc<Origins> {
@@ -203,15 +196,15 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_origin() {
-        let origin = |text: &str| Origin::of(text.parse().unwrap());
+        let origin = |text: &str| Origin::from(text.parse::<IpAddr>().unwrap());
         assert_eq!(origin("2001:db8::1"), origin("2001:db8::ffff:1:2:3"));
         assert_ne!(origin("2001:db8::1"), origin("2001:db8:0:1::1"));
         assert_ne!(origin("127.0.0.1"), origin("127.0.0.2"));
-        assert_eq!(origin("127.0.0.1"), origin("::ffff:127.0.0.1"), "as a socket for both shows it");
+        assert_eq!(origin("127.0.0.1"), origin("::ffff:127.0.0.1"), "the form that a socket for IPv4 and IPv6 reports");
     }
 
     #[test]
-    fn those_from_one_place_are_limited_and_others_are_not() {
+    fn the_limits_of_an_origin_do_not_affect_others() {
         let origins = origins(2, 3, 0);
         let [one, other] = ["127.0.0.1", "127.0.0.2"].map(|text| text.parse().unwrap());
         let mut guests =
@@ -228,7 +221,7 @@ mod tests {
         assert!(origins.enter(one, Stage::Handshake).is_some());
         assert_eq!((origins.refused(), origins.len()), (3, 1));
         guests.clear();
-        assert_eq!(origins.len(), 0, "nothing is left of those that are gone");
+        assert_eq!(origins.len(), 0, "an origin without connections is removed");
     }
 
     #[test]
@@ -250,14 +243,14 @@ mod tests {
         assert!(enter(10_000, Stage::Handshake).is_some());
     }
 
-    /// One that hoards gets half, and there is always something for a newcomer.
+    /// An origin that takes as much as it can gets half, and something is always left for a new one.
     #[test]
-    fn what_is_held_is_shared() {
+    fn bytes_of_incomplete_packets_are_shared_among_origins() {
         let origins = origins(0, 0, 1000);
         let enter = |last| origins.enter([127, 0, 0, last].into(), Stage::Accepted).unwrap();
         let (mut first, mut second) = (enter(1), enter(1));
         assert!(first.hold(300) && second.hold(200));
-        assert!(!first.hold(301), "500 of 1000 is what one place may have");
+        assert!(!first.hold(301), "one origin may hold 500 of 1000");
         assert!(first.hold(300), "less is never refused");
         let mut other = enter(2);
         assert!(other.hold(250));

@@ -1,24 +1,24 @@
-//! How fast a client may send: what comes faster waits until its time has come.
+//! The rate limits of a client: packets that arrive faster wait until they are due.
 
 use std::num::NonZeroU32;
 
 use mqtt_sansio::Instant;
 
-/// How many messages and bytes a client may send in a second. `None` is for no limit.
+/// Maximum number of messages and bytes that a client may send per second. `None` means no limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rates {
     pub(crate) messages: Option<NonZeroU32>,
     pub(crate) bytes: Option<NonZeroU32>,
 }
 
-/// Releases the packets of one client as fast as the client may send.
+/// Releases the packets of one client at its rate.
 pub(crate) struct Meter {
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
     position: Position,
 }
 
-/// Where in a packet the next byte is.
+/// The position of the next byte in its packet.
 #[derive(Clone, Copy)]
 enum Position {
     First,
@@ -27,14 +27,15 @@ enum Position {
         value: u64,
         shift: u32,
     },
-    /// As many bytes of the packet are to come.
+    /// Behind the Remaining Length: the number of bytes that are left.
     Rest(u64),
 }
 
-/// A token bucket: it is full at first, with as many tokens as come in a second.
+/// A token bucket. It holds the tokens of one second at most, and is full at first.
 struct Bucket {
+    /// Tokens per second.
     rate: u64,
-    /// In millionths.
+    /// The tokens, in millionths.
     level: u64,
     at: Instant,
 }
@@ -42,14 +43,14 @@ struct Bucket {
 const MILLION: u64 = 1_000_000;
 
 impl Meter {
-    /// `None` without a limit.
+    /// Returns `None` if there is no limit.
     pub(crate) fn new(rates: Rates, now: Instant) -> Option<Self> {
         let bucket = |rate: NonZeroU32| Bucket::new(rate, now);
         let (messages, bytes) = (rates.messages.map(bucket), rates.bytes.map(bucket));
         (messages.is_some() || bytes.is_some()).then_some(Self { messages, bytes, position: Position::First })
     }
 
-    /// How many of the next bytes of the client are released now. They are paid with that.
+    /// Returns how many of the next bytes of the client are released now, and takes the tokens for them.
     pub(crate) fn release(&mut self, now: Instant, bytes: &[u8]) -> usize {
         let mut buckets = [&mut self.messages, &mut self.bytes].map(Option::as_mut);
         buckets.iter_mut().flatten().for_each(|bucket| bucket.fill(now));
@@ -63,14 +64,14 @@ impl Meter {
         released
     }
 
-    /// When more is released; a tenth of what comes in a second is worth a turn.
+    /// Returns the time at which the tokens of a tenth of a second are there: fewer are not worth a turn.
     pub(crate) fn next(&self) -> Instant {
         [&self.messages, &self.bytes].into_iter().flatten().map(Bucket::next).max().unwrap_or_default()
     }
 }
 
 impl Position {
-    /// Goes on through bytes, up to the first PUBLISH that `may_begin` refuses; returns how many bytes that is.
+    /// Advances over bytes, up to the first PUBLISH that `may_begin` refuses. Returns the number of these bytes.
     fn advance(&mut self, bytes: &[u8], mut may_begin: impl FnMut() -> bool) -> usize {
         const PUBLISH: u8 = 3;
         let mut count = 0;
@@ -83,7 +84,7 @@ impl Position {
                 }
                 Self::Length { value, shift } => {
                     let value = *value | u64::from(byte & 0x7f) << *shift;
-                    // A fifth byte is an error, which the broker finds.
+                    // A fifth byte is an error, which the broker detects.
                     let is_last = byte & 0x80 == 0 || *shift == 21;
                     *self = match is_last {
                         false => Self::Length { value, shift: *shift + 7 },
@@ -112,7 +113,7 @@ impl Bucket {
         Self { rate, level: rate * MILLION, at: now }
     }
 
-    /// Adds what has come since the last time.
+    /// Adds the tokens of the time since the last call.
     fn fill(&mut self, now: Instant) {
         let micros = u64::try_from(now.since(self.at).as_micros()).unwrap_or(u64::MAX);
         self.at = now.max(self.at);
@@ -123,7 +124,7 @@ impl Bucket {
         self.level / MILLION
     }
 
-    /// Takes so many tokens if there are as many.
+    /// Takes this number of tokens, unless there are fewer.
     const fn take(&mut self, count: u64) -> bool {
         match self.level.checked_sub(count.saturating_mul(MILLION)) {
             Some(level) => {
@@ -154,7 +155,7 @@ mod tests {
         Meter::new(rates, Instant::EPOCH).unwrap()
     }
 
-    /// Releases everything, and returns how much was released when.
+    /// Releases all bytes, and returns the times and numbers of the releases.
     fn release_all(meter: &mut Meter, mut now: Instant, mut bytes: &[u8], piece: usize) -> Vec<(Instant, usize)> {
         let mut released = Vec::new();
         while !bytes.is_empty() {
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_at_their_rate_and_other_packets_at_once() {
+    fn messages_are_released_at_their_rate_and_other_packets_at_once() {
         let (publish, ping) = (b"\x32\x06\0\x01t\0\x01!", b"\xc0\x00");
         for piece in [1, 3, usize::MAX] {
             let packets = [&publish.repeat(100)[..], &ping.repeat(50)].concat();
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_at_their_rate_however_large_a_packet_is() {
+    fn bytes_are_released_at_their_rate_however_large_a_packet_is() {
         let mut packet = b"\x30\xff\xff\xff\x7f\0\x01t".to_vec();
         packet.resize(100_000, 0);
         let mut meter = meter(0, 10_000);
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_does_not_stop_it() {
+    fn malformed_input_is_released() {
         let mut meter = meter(1, 0);
         let bytes = [0xff; 1000];
         assert_eq!(meter.release(Instant::EPOCH, &bytes), 1000);

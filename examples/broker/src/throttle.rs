@@ -1,7 +1,7 @@
-//! A TCP stream below TLS that is read from in turns.
+//! A TCP stream below TLS that limits the bytes of one turn.
 //!
-//! TLS reads until it has something for its user, or until nothing comes: a client that sends records without content as
-//! fast as they are read would never let go of the thread.
+//! TLS reads until it has plaintext, or until the stream is pending: a client that sends records without content as fast as
+//! they are read would hold the thread for ever.
 
 use std::io;
 use std::pin::Pin;
@@ -11,15 +11,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::driver::READ;
 
-/// Maximum number of bytes until the client is accepted: a handshake with certificates, and the largest CONNECT in small
-/// records.
+/// Maximum number of bytes that are read before the client is accepted: enough for a handshake with certificates, and for the
+/// largest CONNECT in small records.
 const MAX_UNACCEPTED: usize = 2 << 20;
 
-/// A stream that is pending for once when as much was read as one turn allows.
+/// A stream that is pending once after each [`READ`] bytes.
 pub(crate) struct Throttle<S> {
     stream: S,
-    /// How many bytes are left in this turn, and until the client has to be accepted.
+    /// Number of bytes that may still be read in this turn.
     turn: usize,
+    /// Number of bytes that may still be read before the client is accepted; `None` afterwards.
     unaccepted: Option<usize>,
 }
 
@@ -28,7 +29,7 @@ impl<S> Throttle<S> {
         Self { stream, turn: READ, unaccepted: Some(MAX_UNACCEPTED) }
     }
 
-    /// Ends the limit of what comes before the client is accepted.
+    /// Ends the limit for the time before the client is accepted.
     pub(crate) const fn lift_limits(&mut self) {
         self.unaccepted = None;
     }
@@ -47,7 +48,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Throttle<S> {
             return Poll::Pending;
         }
         if this.unaccepted == Some(0) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too much before CONNECT")));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many bytes before CONNECT")));
         }
         let size = buffer.remaining().min(turn).min(this.unaccepted.unwrap_or(turn));
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(size));
@@ -103,7 +104,7 @@ mod tests {
         }
     }
 
-    /// Reads until the stream is pending, and returns how much that was.
+    /// Reads until the stream is pending, and returns the number of bytes.
     fn turn(stream: &mut Throttle<Endless>) -> io::Result<usize> {
         let mut count = 0;
         loop {
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_ends_although_more_is_there() {
+    fn a_turn_ends_although_there_is_more_to_read() {
         let mut stream = Throttle::new(Endless);
         stream.lift_limits();
         for _ in 0..100 {
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_not_read_from_for_ever() {
+    fn bytes_before_the_client_is_accepted_are_limited() {
         let mut stream = Throttle::new(Endless);
         for _ in 0..MAX_UNACCEPTED / READ {
             assert_eq!(turn(&mut stream).unwrap(), READ);

@@ -1,8 +1,11 @@
-//! The tasks of connections, one turn at a time.
+//! An executor for the tasks of connections, which runs one turn at a time in a [fair](crate::fair) order.
 //!
-//! A runtime's own queue is first come, first served, and empty before the runtime looks for events again: a thousand
-//! busy connections would delay all others by a thousand turns. Here a task has one turn when it is [fair](crate::fair), and
-//! events are looked for whenever some turns are over.
+//! The runtime's own queue is first in, first out, and the runtime polls for events only when the queue is empty: a thousand
+//! busy connections would delay all others by a thousand turns. Here the runtime polls for events after every [`SLICE`].
+//!
+//! The core shares its own work between principals as well, by units (`BrokerConfig::work_per_call`). It does not know the cost
+//! of system calls, TLS and WebSocket, nor which transports are ready, and these turns are about nothing else: they decide
+//! whose transport is read and written next.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,19 +20,19 @@ use mqtt_sansio::{Instant, StdClock};
 use crate::fair::{Fair, MemberIndex};
 use crate::origin::Principal;
 
-/// How long turns follow one another until events are looked for.
+/// The time for which turns follow one another until the runtime polls for events.
 const SLICE: Duration = Duration::from_micros(250);
 
 /// The tasks.
 pub(crate) struct Turns {
     tasks: RefCell<Vec<Option<Task>>>,
     fair: RefCell<Fair<Principal>>,
-    /// The task that has its turn now.
+    /// The task that is running.
     current: Cell<Option<MemberIndex>>,
     /// The time at which the current turn began, while [`work`](Self::work) runs.
     now: Cell<Option<Instant>>,
     inbox: Arc<Inbox>,
-    /// The woken tasks that are being entered into `fair`.
+    /// The woken tasks, while they are entered into `fair`. The list is reused.
     woken: RefCell<Vec<MemberIndex>>,
 }
 
@@ -39,7 +42,7 @@ struct Task {
     waker: Waker,
 }
 
-/// Wakes a task.
+/// The waker of a task.
 struct Alarm {
     index: MemberIndex,
     /// Whether `index` is in the inbox.
@@ -59,9 +62,9 @@ struct Inbox {
 #[derive(Default)]
 struct Woken {
     queue: Vec<MemberIndex>,
-    /// Whether there is something else to look at than tasks.
+    /// Whether [`Turns::nudge`] was called since the last wait.
     is_nudged: bool,
-    /// The task of the runtime that waits for any of this.
+    /// The runtime's task that waits in [`Turns::poll_woken`].
     waker: Option<Waker>,
 }
 
@@ -77,7 +80,7 @@ impl Turns {
         }
     }
 
-    /// Adds a task. It has its first turn when that is due.
+    /// Adds a task, which is woken at once.
     pub(crate) fn spawn(&self, principal: Principal, future: impl Future<Output = ()> + 'static) {
         let index = {
             let mut fair = self.fair.borrow_mut();
@@ -90,16 +93,16 @@ impl Turns {
         // The length of a turn is limited here, and not by the runtime's count of operations.
         let future = Box::pin(tokio::task::unconstrained(future));
         let mut tasks = self.tasks.borrow_mut();
-        let place = index as usize;
-        if tasks.len() <= place {
-            tasks.resize_with(place + 1, || None);
+        let slot = index as usize;
+        if tasks.len() <= slot {
+            tasks.resize_with(slot + 1, || None);
         }
-        tasks[place] = Some(Task { future, alarm, waker });
+        tasks[slot] = Some(Task { future, alarm, waker });
         drop(tasks);
         self.nudge();
     }
 
-    /// Returns the index of the task that has its turn.
+    /// Returns the index of the running task.
     pub(crate) const fn current(&self) -> Option<MemberIndex> {
         self.current.get()
     }
@@ -109,7 +112,7 @@ impl Turns {
         self.now.get()
     }
 
-    /// Gives a task of this thread a turn. This is cheaper than its waker, which may be used by any thread.
+    /// Wakes a task from this thread. This is cheaper than the waker of the task, which any thread may use.
     pub(crate) fn wake(&self, index: MemberIndex) {
         self.fair.borrow_mut().wake(index);
         if self.now.get().is_none() {
@@ -117,14 +120,15 @@ impl Turns {
         }
     }
 
-    /// From now on the task that has its turn belongs to another principal.
+    /// Moves the running task to another principal.
     pub(crate) fn reassign_current(&self, principal: Principal) {
         if let Some(index) = self.current.get() {
             self.fair.borrow_mut().reassign(index, principal);
         }
     }
 
-    /// Runs turns for a while, and `between` before each and after the last, with the time. Returns whether there is more to do.
+    /// Runs turns for one [`SLICE`] at most, and calls `between` with the time before each turn. Returns whether tasks are left
+    /// that may be ready.
     pub(crate) fn work(&self, clock: &StdClock, mut between: impl FnMut(Instant)) -> bool {
         let start = clock.now();
         let mut now = start;
@@ -148,7 +152,7 @@ impl Turns {
         has_more
     }
 
-    /// Waits until there is something to do.
+    /// Waits until a task is woken, or until [`nudge`](Self::nudge) is called.
     pub(crate) fn poll_woken(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut woken = self.inbox.lock();
         if std::mem::take(&mut woken.is_nudged) || !woken.queue.is_empty() {
@@ -160,14 +164,14 @@ impl Turns {
         Poll::Pending
     }
 
-    /// Ends [the waiting](Self::poll_woken).
+    /// Ends the [wait](Self::poll_woken) although no task is woken.
     pub(crate) fn nudge(&self) {
         let mut woken = self.inbox.lock();
         woken.is_nudged = true;
         wake(woken);
     }
 
-    /// Enters those that were woken into the order of turns.
+    /// Enters the woken tasks into the order of turns.
     fn enter_woken(&self) {
         if !self.inbox.has_woken.load(Ordering::Acquire) {
             return;
@@ -180,7 +184,7 @@ impl Turns {
         }
         let (tasks, mut fair) = (self.tasks.borrow(), self.fair.borrow_mut());
         for index in indexes.drain(..) {
-            // The task may be gone, and another one may have its index: that one has a turn for nothing.
+            // The task may have ended, and its index may have been used again: the new task then has a turn for nothing.
             if let Some(Some(task)) = tasks.get(index as usize) {
                 task.alarm.is_queued.store(false, Ordering::Release);
                 fair.wake(index);
@@ -188,7 +192,7 @@ impl Turns {
         }
     }
 
-    /// Runs one turn of a task; true if it was the last. A task that panics ends, and nothing else does.
+    /// Runs one turn of a task. Returns whether the task has ended. A panic ends the task, and no other.
     fn run(&self, index: MemberIndex) -> bool {
         let task = self.tasks.borrow_mut()[index as usize].take();
         let Some(mut task) = task else { return true };
@@ -197,7 +201,7 @@ impl Turns {
         let outcome = catch_unwind(AssertUnwindSafe(|| task.future.as_mut().poll(&mut context)));
         let is_done = !matches!(outcome, Ok(Poll::Pending));
         if is_done {
-            // What the panic hook has not said already is of no use here.
+            // The panic hook has logged a panic of the destructor.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
         } else {
             self.tasks.borrow_mut()[index as usize] = Some(task);
@@ -213,7 +217,7 @@ impl Inbox {
     }
 }
 
-/// Wakes the one that waits, if there is one.
+/// Wakes the runtime's task that waits, if there is one.
 fn wake(mut woken: MutexGuard<'_, Woken>) {
     let waker = woken.waker.take();
     drop(woken);
@@ -243,13 +247,12 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::origin::Origin;
 
     fn origin(number: u8) -> Principal {
-        Principal::Origin(Origin::of([127, 0, 0, number].into()))
+        Principal::Origin(std::net::IpAddr::from([127, 0, 0, number]).into())
     }
 
-    /// A task that always has more to do, and counts its turns.
+    /// Returns a task that is always ready, and counts its turns.
     fn busy(turns: &Rc<Cell<u32>>) -> impl Future<Output = ()> + use<> {
         let turns = Rc::clone(turns);
         poll_fn(move |context| {
@@ -260,22 +263,22 @@ mod tests {
     }
 
     #[test]
-    fn a_task_has_one_turn_and_then_others_have_theirs() {
+    fn tasks_have_one_turn_each() {
         let (turns, clock) = (Turns::new(), StdClock::new());
         let counts: Vec<_> = (0..10).map(|_| Rc::new(Cell::new(0))).collect();
         counts.iter().for_each(|count| turns.spawn(origin(1), busy(count)));
         let calls = Cell::new(0);
         while counts.iter().any(|count| count.get() < 100) {
-            assert!(turns.work(&clock, |_| calls.set(calls.get() + 1)), "there is always more");
+            assert!(turns.work(&clock, |_| calls.set(calls.get() + 1)), "the tasks are always ready");
         }
         let all: u32 = counts.iter().map(|count| count.get()).sum();
-        assert_eq!(calls.get(), all, "something is done before each turn");
+        assert_eq!(calls.get(), all, "`between` is called before each turn");
     }
 
     #[test]
     fn a_panic_ends_one_task() {
-        struct Told(Rc<Cell<u32>>);
-        impl Drop for Told {
+        struct CountDrops(Rc<Cell<u32>>);
+        impl Drop for CountDrops {
             fn drop(&mut self) {
                 self.0.set(self.0.get() + 1);
                 panic!("and a second one");
@@ -283,14 +286,14 @@ mod tests {
         }
         let (turns, clock) = (Turns::new(), StdClock::new());
         let (ended, others) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        let told = Told(Rc::clone(&ended));
-        turns.spawn(origin(1), poll_fn(move |_| if told.0.get() == 0 { panic!("a fault") } else { Poll::Ready(()) }));
+        let held = CountDrops(Rc::clone(&ended));
+        turns.spawn(origin(1), poll_fn(move |_| if held.0.get() == 0 { panic!("a fault") } else { Poll::Ready(()) }));
         turns.spawn(origin(1), busy(&others));
         while others.get() < 10 {
             turns.work(&clock, |_| {});
         }
-        assert_eq!(ended.get(), 1, "what the task held is dropped");
-        // Its place is free for another one.
+        assert_eq!(ended.get(), 1, "the future of the task is dropped");
+        // Its index is used again.
         let more = Rc::new(Cell::new(0));
         turns.spawn(origin(2), busy(&more));
         while more.get() < 10 {
@@ -300,10 +303,10 @@ mod tests {
     }
 
     #[test]
-    fn one_that_waits_is_woken_by_tasks_and_by_nudges() {
+    fn the_wait_ends_when_a_task_is_woken_and_when_it_is_nudged() {
         let (turns, clock) = (Turns::new(), StdClock::new());
-        let kept = Rc::new(RefCell::new(None));
-        let seen = Rc::clone(&kept);
+        let stored = Rc::new(RefCell::new(None));
+        let seen = Rc::clone(&stored);
         turns.spawn(
             origin(1),
             poll_fn(move |context| {
@@ -315,7 +318,7 @@ mod tests {
         assert!(turns.poll_woken(&mut context).is_ready(), "there is a new task");
         assert!(!turns.work(&clock, |_| {}));
         assert!(turns.poll_woken(&mut context).is_pending());
-        kept.borrow().as_ref().unwrap().wake_by_ref();
+        stored.borrow().as_ref().unwrap().wake_by_ref();
         assert!(turns.poll_woken(&mut context).is_ready());
         assert!(!turns.work(&clock, |_| {}));
         assert!(turns.poll_woken(&mut context).is_pending());
@@ -324,7 +327,7 @@ mod tests {
         assert!(turns.poll_woken(&mut context).is_pending());
     }
 
-    /// A task is woken by its index within the turn of another one, and from outside of turns.
+    /// A task is woken by its index, within the turn of another task and outside of turns.
     #[test]
     fn a_task_is_woken_by_its_index() {
         let (turns, clock) = (Rc::new(Turns::new()), StdClock::new());
@@ -349,7 +352,7 @@ mod tests {
         };
         assert_eq!(rest(), 1);
         turns.wake(index.get().unwrap());
-        assert_eq!(rest(), 2, "the one that waits for turns is woken");
+        assert_eq!(rest(), 2, "the wait has ended");
         let other = {
             let (turns, index) = (Rc::clone(&turns), Rc::clone(&index));
             async move { turns.wake(index.get().unwrap()) }

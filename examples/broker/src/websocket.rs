@@ -15,13 +15,13 @@ use crate::connection::Stream;
 use crate::frames::{Frames, ProtocolError};
 
 /// Maximum payload of a frame that is sent. A packet may span several frames, and a frame may contain several packets
-/// \[MQTT-6.0.0-2\]. For a client that does not read, the broker holds one such frame and one PONG.
+/// \[MQTT-6.0.0-2\]. For a client that does not read, one such frame and one PONG are buffered.
 const LARGEST_FRAME: usize = 16 * 1024;
 
 /// The maximum size of the buffer of an idle connection.
 const IDLE_BUFFER: usize = 4096;
 
-/// Maximum number of bytes of headers and of control frames until the client is accepted: as many as CONNECT may have.
+/// Maximum number of bytes of headers and control frames before the client is accepted: the default maximum size of CONNECT.
 const MAX_OVERHEAD: u64 = 256 * 1024;
 
 const BINARY: u8 = 0x82;
@@ -42,14 +42,14 @@ pub(crate) struct WebSocket {
     out: Vec<u8>,
     /// Number of bytes of `out` that were written.
     written: usize,
-    /// Number of bytes that were read and are no payload, until the client is accepted.
+    /// Number of bytes of headers and control frames that were read; `None` once the client is accepted.
     overhead: Option<u64>,
     /// Whether `out` contains a CLOSE frame.
     is_closing: bool,
 }
 
 /// Agrees on a WebSocket with the subprotocol `mqtt`, or `mqttv3.1` as clients of 3.1 may call it
-/// \[MQTT-6.0.0-3, MQTT-6.0.0-4\]. What asks for something else gets an answer of HTTP.
+/// \[MQTT-6.0.0-3, MQTT-6.0.0-4\]. Any other request gets an HTTP error response.
 // The error is as large as the library makes it.
 #[allow(clippy::result_large_err)]
 pub(crate) async fn accept(stream: &mut TcpStream) -> Result<(), Error> {
@@ -84,8 +84,8 @@ pub(crate) async fn accept(stream: &mut TcpStream) -> Result<(), Error> {
     Err(error)
 }
 
-/// What one is told who sent something that is no request for a WebSocket. The library itself answers only requests
-/// without the subprotocol.
+/// Returns the HTTP response to a request that is none for a WebSocket. The library itself answers only requests without the
+/// subprotocol.
 fn answer(error: &Error) -> Option<String> {
     use tokio_tungstenite::tungstenite::error::ProtocolError as Wrong;
     let (status, header) = match error {
@@ -201,14 +201,14 @@ impl AsyncRead for WebSocket {
                 this.frames.fail(ProtocolError::Flood);
             }
         }
-        // A PING is answered whether or not there is something else to be written. If that fails, the next write fails as
-        // well, and what the client has sent before can still be read.
+        // A PING is answered whether or not there is other output. If the write fails, the next one fails as well, and the
+        // packets that the client has sent before can still be read.
         let _ = this.poll_empty(context);
         if count != 0 {
             buffer.advance(count);
             return Poll::Ready(Ok(()));
         }
-        // Frames without payload are a turn as others are.
+        // Frames without payload count as a turn.
         context.waker().wake_by_ref();
         Poll::Pending
     }

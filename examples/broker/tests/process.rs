@@ -1,4 +1,4 @@
-//! The program as a whole: its output may go nowhere, and it ends when it is told to.
+//! The program as a whole: its output, its signals and its options.
 
 // These are clients, which need a transport.
 #![allow(clippy::disallowed_types)]
@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// How long something may take that is done at once.
+/// Maximum time for something that happens at once.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01c";
@@ -71,7 +71,7 @@ impl Drop for Broker {
     }
 }
 
-/// Connections that each make some lines of the log.
+/// Opens connections each of which causes some lines in the log.
 fn make_noise(broker: &Broker, count: usize) {
     for _ in 0..count {
         let mut stream = broker.connect();
@@ -93,7 +93,7 @@ fn a_closed_standard_error_stops_nothing() {
 }
 
 #[test]
-fn a_standard_error_that_nobody_reads_stops_nothing() {
+fn a_standard_error_that_is_not_read_stops_nothing() {
     let mut broker = Broker::start(&[], "trace");
     let _unread = broker.stderr();
     make_noise(&broker, 1000); // more than a pipe holds
@@ -103,7 +103,7 @@ fn a_standard_error_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn the_log_tells_what_takes_memory() {
+fn the_status_is_logged_after_a_signal() {
     let mut broker = Broker::start(&["--max-connecting-per-address", "1"], "info");
     let stderr = broker.stderr();
     let _first = broker.connect();
@@ -114,9 +114,9 @@ fn the_log_tells_what_takes_memory() {
     assert!(lines.any(|line| line.contains("status") && line.contains("connections=1 clients=0 sessions=0")));
     broker.signal("TERM");
     let rest: Vec<_> = lines.collect();
-    let told = |text: &str| rest.iter().any(|line| line.contains(text));
-    assert!(told("connections were closed because of the limits of their addresses count=1"), "{rest:#?}");
-    assert!(told("incomplete_bytes=0"), "{rest:#?}");
+    let has = |text: &str| rest.iter().any(|line| line.contains(text));
+    assert!(has("connections were closed because of the limits of their addresses count=1"), "{rest:#?}");
+    assert!(has("incomplete_bytes=0"), "{rest:#?}");
 }
 
 #[test]
@@ -129,6 +129,7 @@ fn the_options_are_documented() {
         "--max-incomplete-bytes <BYTES>",
         "--max-messages-per-second <COUNT>",
         "--max-bytes-per-second <BYTES>",
+        "--work-per-call <UNITS>",
     ] {
         assert!(help.contains(option), "{option} in {help}");
     }

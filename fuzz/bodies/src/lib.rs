@@ -127,6 +127,7 @@ fn settings(choice: u8) -> (Version, Limits) {
     let set = |bit: u8| bits & bit != 0;
     let limits = Limits {
         max_packet_size: if set(8) { 300 } else { MAX_PACKET_SIZE },
+        max_control_size: if set(2) { 100 } else { MAX_PACKET_SIZE },
         max_user_properties: if set(4) { 1 } else { u16::MAX },
         disallowed_code_points: if set(1) { DisallowedCodePoints::Refuse } else { DisallowedCodePoints::Accept },
         sender,

@@ -1,30 +1,44 @@
-//! Whether the input of a connection has its turn.
+//! Whether the input and the output of a connection have their turn.
 
 use super::turns::PrincipalIndex;
 
-/// The turn of a connection's input.
+/// The turns of a connection's input and output.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::broker) struct InputTurn {
     /// The principal that bears the work.
     principal: PrincipalIndex,
-    /// The units of the last input that was taken: what the next is estimated to be.
+    /// The units of the last input that was granted and taken whole: what the next is estimated to be. 0 if that is not known.
     last: u32,
+    /// The estimate that was counted when the input was granted.
+    granted: u32,
     state: State,
+    /// The turn of output that was held back.
+    output: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Nothing is left that the broker knows of.
     Idle,
-    /// Input was left, and waits for the turn of its principal.
+    /// Something is left, and waits for the turn of its principal.
     Waiting,
-    /// It is the turn of this input, and `last` is counted already.
+    /// It has its turn, and an estimate is counted already.
     Granted,
+}
+
+impl State {
+    const fn is_granted(self) -> Option<bool> {
+        match self {
+            Self::Idle => None,
+            Self::Waiting => Some(false),
+            Self::Granted => Some(true),
+        }
+    }
 }
 
 impl InputTurn {
     pub(in crate::broker) const fn new(principal: PrincipalIndex) -> Self {
-        Self { principal, last: 1, state: State::Idle }
+        Self { principal, last: 0, granted: 0, state: State::Idle, output: State::Idle }
     }
 
     /// The connection is that of another principal from now on; returns the one before.
@@ -45,11 +59,7 @@ impl InputTurn {
     /// Whether it is the turn of this input; `None` if it does not wait for one.
     #[inline]
     pub(super) const fn is_granted(&self) -> Option<bool> {
-        match self.state {
-            State::Idle => None,
-            State::Waiting => Some(false),
-            State::Granted => Some(true),
-        }
+        self.state.is_granted()
     }
 
     /// Lets the input wait.
@@ -57,21 +67,44 @@ impl InputTurn {
         self.state = State::Waiting;
     }
 
-    /// It is the turn of this input; returns the units that it is estimated to be.
-    pub(in crate::broker) const fn grant(&mut self) -> u32 {
-        self.state = State::Granted;
-        self.last
+    /// The units that the input is estimated to be; `None` if nothing is known.
+    pub(super) const fn estimate(&self) -> Option<u32> {
+        if self.last == 0 { None } else { Some(self.last) }
+    }
+
+    /// It is the turn of this input, and so many units are counted for it.
+    pub(super) const fn grant(&mut self, estimate: u32) {
+        (self.state, self.granted) = (State::Granted, estimate);
     }
 
     /// The input comes; returns the estimate, which was counted.
     pub(super) const fn take_grant(&mut self) -> u32 {
         self.state = State::Idle;
-        self.last
+        self.granted
     }
 
-    /// The units that the input was.
-    #[inline]
-    pub(super) fn set_last(&mut self, units: u64) {
-        self.last = u32::try_from(units).unwrap_or(u32::MAX).max(1);
+    /// The units that the input was; `None` if it was not taken whole, so that the next may be as much as there is.
+    pub(super) fn set_last(&mut self, units: Option<u64>) {
+        self.last = units.map_or(0, |units| u32::try_from(units).unwrap_or(u32::MAX).max(1));
+    }
+
+    /// Whether output that was held back has its turn; `None` if none was.
+    pub(super) const fn is_output_granted(&self) -> Option<bool> {
+        self.output.is_granted()
+    }
+
+    /// Lets the output wait.
+    pub(super) const fn wait_output(&mut self) {
+        self.output = State::Waiting;
+    }
+
+    /// The output has its turn.
+    pub(super) const fn grant_output(&mut self) {
+        self.output = State::Granted;
+    }
+
+    /// The output is made.
+    pub(super) const fn take_output(&mut self) {
+        self.output = State::Idle;
     }
 }

@@ -14,6 +14,21 @@ pub(in crate::broker) struct Publication {
     pub(in crate::broker) state: State,
 }
 
+impl Publication {
+    /// The size on the heap, in bytes, with the box of the publication itself. A shared payload does not count.
+    pub(super) fn heap(&self) -> usize {
+        let client_id = match &self.source {
+            Source::Will { client_id, .. } => client_id.len(),
+            Source::Client { .. } | Source::Broker => 0,
+        };
+        let state = match &self.state {
+            State::Waiting(message) => core::mem::size_of::<RetainedMessage>().saturating_add(message.heap()),
+            State::Spreading(spread) => core::mem::size_of::<Spread>().saturating_add(spread.heap()),
+        };
+        core::mem::size_of::<Self>().saturating_add(client_id).saturating_add(state)
+    }
+}
+
 /// Whoever has published a message.
 #[derive(Clone, Debug)]
 pub(in crate::broker) enum Source {

@@ -49,6 +49,12 @@ pub(in crate::broker) struct Entries {
 }
 
 impl Subscribing {
+    /// The size on the heap, in bytes, with the box of the request itself.
+    pub(in crate::broker) fn heap(&self) -> usize {
+        let parts = [self.entries.bytes.len(), self.decisions.heap(), self.codes.capacity()];
+        parts.into_iter().fold(core::mem::size_of::<Self>(), usize::saturating_add)
+    }
+
     /// Moves the request out.
     pub(in crate::broker) fn take(&mut self) -> Self {
         Self {
@@ -61,6 +67,13 @@ impl Subscribing {
             codes: core::mem::take(&mut self.codes),
             is_decided: self.is_decided,
         }
+    }
+}
+
+impl Unsubscribing {
+    /// The size on the heap, in bytes, with the box of the request itself.
+    pub(super) fn heap(&self) -> usize {
+        core::mem::size_of::<Self>().saturating_add(self.entries.bytes.len()).saturating_add(self.codes.capacity())
     }
 }
 

@@ -3,10 +3,14 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
+use super::moving::Moving;
 use super::publication::Publication;
 use super::request::{Subscribing, Unsubscribing};
+use super::resuming::Resuming;
+use super::topic_jobs::TopicJobs;
 use super::turns::{Entry, JobId, PrincipalIndex, Turns};
 use crate::broker::slab::{Key, Slab};
+use crate::heap_size;
 use crate::topic::TopicName;
 
 /// Work that goes on over several calls.
@@ -17,24 +21,22 @@ pub(in crate::broker) enum Job {
     Subscribe(Box<Subscribing>),
     /// An UNSUBSCRIBE of many filters.
     Unsubscribe(Box<Unsubscribing>),
+    /// A client that resumes a session with many subscriptions; `None` while the job runs.
+    Resume(Option<Box<Resuming>>),
+    /// A session that has got or lost its connection, and moves in its groups.
+    Members(Moving),
     /// The walk of a session over retained messages.
     Walk(Key),
+    /// A message has gone to all of its subscribers: walks that have waited for that go on.
+    Walks(u64),
     /// A session that has ended, and is taken apart.
     Teardown(Key),
     /// The values under `$SYS/broker/`: how many of them were published.
     Status(usize),
 }
 
-/// What jobs run one after the other for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Chain {
-    /// A client identifier; empty for the broker itself.
-    Client(Box<str>),
-    /// A topic that messages are retained for.
-    Retained(Box<[u8]>),
-}
-
-/// The order that a job keeps: it runs when the earlier jobs that it shares one of these with have ended.
+/// The order that a job keeps: it runs when the earlier jobs of the same client have ended, and when no other one for the same
+/// topic is under way. Those that wait for a topic are taken by principals in turn: the order of different publishers is free.
 #[derive(Clone, Copy, Default)]
 pub(in crate::broker) struct Order<'a> {
     /// The client identifier; empty for the broker itself.
@@ -54,9 +56,13 @@ pub(in crate::broker) enum Progress {
 /// The jobs of a broker, and whose turn it is.
 pub(in crate::broker) struct Jobs {
     slab: Slab<State>,
-    /// The open jobs that run one after the other, in order.
-    chains: BTreeMap<Chain, VecDeque<JobId>>,
+    /// The open jobs of each client identifier, in order; empty for the broker itself.
+    clients: BTreeMap<Box<str>, VecDeque<JobId>>,
+    /// The open jobs of each topic that messages are retained for, without those that wait for others of their client.
+    topics: BTreeMap<Box<[u8]>, TopicJobs>,
     turns: Turns,
+    /// The size of jobs on the heap, as they were last counted, in bytes.
+    heap: u64,
 }
 
 /// A job, and what it belongs to.
@@ -65,13 +71,47 @@ struct State {
     job: Option<Job>,
     /// The principal that bears the work.
     principal: PrincipalIndex,
-    /// The chains that the job is in.
-    chains: [Option<Chain>; 2],
+    client_id: Option<Box<str>>,
+    retained: Option<Box<[u8]>>,
+    /// The size on the heap when it was last counted, in bytes.
+    counted: u64,
+}
+
+/// The size of the queue of a client or a topic with a few jobs, in bytes.
+const QUEUE: usize = 4 * core::mem::size_of::<JobId>();
+
+impl State {
+    /// The size on the heap, in bytes, with its places behind others.
+    fn bytes(&self) -> u64 {
+        let names = [self.client_id.as_deref().map(str::len), self.retained.as_deref().map(<[u8]>::len)];
+        // The maps of clients and topics have the names too; a queue has mostly one entry.
+        let chains = names.into_iter().flatten().map(|name| name.saturating_mul(2).saturating_add(QUEUE));
+        chains.fold(self.job.as_ref().map_or(0, Job::heap), usize::saturating_add) as u64
+    }
+}
+
+impl Job {
+    /// The size on the heap, in bytes.
+    fn heap(&self) -> usize {
+        match self {
+            Self::Publication(publication) => publication.heap(),
+            Self::Subscribe(subscribing) => subscribing.heap(),
+            Self::Unsubscribe(unsubscribing) => unsubscribing.heap(),
+            Self::Resume(resuming) => resuming.as_ref().map_or(0, |resuming| resuming.heap()),
+            Self::Members(_) | Self::Walk(_) | Self::Walks(_) | Self::Teardown(_) | Self::Status(_) => 0,
+        }
+    }
 }
 
 impl Jobs {
     pub(in crate::broker) fn new(work_per_call: u64) -> Self {
-        Self { slab: Slab::new(), chains: BTreeMap::new(), turns: Turns::new(work_per_call) }
+        Self {
+            slab: Slab::new(),
+            clients: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            turns: Turns::new(work_per_call),
+            heap: 0,
+        }
     }
 
     /// Number of open jobs.
@@ -87,47 +127,111 @@ impl Jobs {
 
     /// Number of open jobs of a client identifier, or of the broker itself.
     pub(in crate::broker) fn open_of(&self, client_id: &str) -> usize {
-        if self.chains.is_empty() {
+        if self.clients.is_empty() {
             return 0; // most of the time
         }
-        self.chains.get(&Chain::Client(client_id.into())).map_or(0, VecDeque::len)
+        self.clients.get(client_id).map_or(0, VecDeque::len)
     }
 
     /// Whether a job is open that others may have to wait for.
     #[inline]
     pub(in crate::broker) fn has_chains(&self) -> bool {
-        !self.chains.is_empty()
+        !self.clients.is_empty() || !self.topics.is_empty()
     }
 
     /// Whether a job with this order would have to wait for others.
     pub(in crate::broker) fn has_to_wait(&self, order: Order<'_>) -> bool {
-        chains(order).into_iter().flatten().any(|chain| self.chains.contains_key(&chain))
+        order.client_id.is_some_and(|client_id| self.clients.contains_key(client_id))
+            || order.retained.is_some_and(|topic| self.topics.contains_key(topic.as_bytes()))
     }
 
     /// Adds a job. Returns `None` if no more jobs can be held.
     pub(super) fn push(&mut self, principal: PrincipalIndex, order: Order<'_>, job: Job) -> Option<JobId> {
-        let chains = chains(order);
-        let id = self.slab.insert(State { job: Some(job), principal, chains: chains.clone() })?;
+        let client_id = order.client_id.map(Box::<str>::from);
+        let retained = order.retained.map(|topic| Box::<[u8]>::from(topic.as_bytes()));
+        let state = State { job: Some(job), principal, client_id: client_id.clone(), retained, counted: 0 };
+        let id = self.slab.insert(state)?;
         self.turns.enter_again(principal);
-        for chain in chains.into_iter().flatten() {
-            self.chains.entry(chain).or_default().push_back(id);
+        let mut is_first = true;
+        if let Some(client_id) = client_id {
+            let chain = self.clients.entry(client_id).or_default();
+            is_first = chain.is_empty();
+            chain.push_back(id);
         }
-        self.wake_if_first(id);
+        if is_first {
+            self.set_first(id);
+        }
         Some(id)
     }
 
-    /// Takes a job out that has its turn.
+    /// A job is the first one of its client: from now on it has turns. While another one is under way for its topic, it uses
+    /// them for that one.
+    fn set_first(&mut self, id: JobId) {
+        let Some(state) = self.slab.get_by_key(id) else { return bug!("a job in a chain is open") };
+        if let Some(topic) = &state.retained {
+            match self.topics.get_mut(topic) {
+                Some(jobs) => jobs.push(state.principal, id),
+                None => {
+                    self.topics.insert(topic.clone(), TopicJobs::new(id));
+                }
+            }
+        }
+        self.turns.push(state.principal, Entry::Job(id));
+    }
+
+    /// The job that runs when a job has its turn: the one that it waits for, if there is one. `None` if the job has ended
+    /// because another one has used its own turns for it.
+    pub(super) fn to_run(&self, id: JobId) -> Option<JobId> {
+        let state = self.slab.get_by_key(id)?;
+        let under_way = state.retained.as_ref().and_then(|topic| self.topics.get(topic)).map(TopicJobs::under_way);
+        Some(under_way.unwrap_or(id))
+    }
+
+    /// Takes a job out that runs now.
     pub(super) fn take(&mut self, id: JobId) -> Option<Job> {
         self.slab.get_mut_by_key(id)?.job.take()
     }
 
-    /// Puts a job back that has more to do: it waits for its next turn.
+    /// Puts a job back that has more to do.
     pub(super) fn put_back(&mut self, id: JobId, job: Job) {
         match self.slab.get_mut_by_key(id) {
             Some(state) => state.job = Some(job),
-            None => return bug!("a job is open until it ends"),
+            None => bug!("a job is open until it ends"),
         }
-        self.wake_if_first(id);
+    }
+
+    /// Lets a job that has had its turn wait for its next one, if it has not ended.
+    pub(super) fn wait(&mut self, id: JobId) {
+        if let Some(state) = self.slab.get_by_key(id) {
+            self.turns.push(state.principal, Entry::Job(id));
+        }
+    }
+
+    /// The size in bytes, with the principals and their turns.
+    pub(in crate::broker) fn bytes(&self) -> u64 {
+        let clients = heap_size::tree(self.clients.len(), core::mem::size_of::<(Box<str>, VecDeque<JobId>)>());
+        let topics = heap_size::tree(self.topics.len(), core::mem::size_of::<(Box<[u8]>, TopicJobs)>());
+        let parts = [self.slab.bytes(), self.turns.bytes(), clients, topics].map(|bytes| bytes as u64);
+        parts.into_iter().fold(self.heap, u64::saturating_add)
+    }
+
+    /// Counts a job again, which does not run: returns its principal, and what that is charged, in bytes, before and now.
+    pub(in crate::broker) fn recount(&mut self, id: JobId) -> Option<(PrincipalIndex, u64, u64)> {
+        let state = self.slab.get_mut_by_key(id)?;
+        let new = state.bytes();
+        let old = core::mem::replace(&mut state.counted, new);
+        self.heap = self.heap.saturating_sub(old).saturating_add(new);
+        Some((state.principal, old, new))
+    }
+
+    /// The jobs' principals, and what they are charged, in bytes. For tests.
+    pub(in crate::broker) fn charges(&self) -> impl Iterator<Item = (PrincipalIndex, u64)> {
+        self.slab.iter().map(|(_, state)| (state.principal, state.counted))
+    }
+
+    /// The principal of a job, and what that is charged.
+    pub(super) fn charge(&self, id: JobId) -> Option<(PrincipalIndex, u64)> {
+        self.slab.get_by_key(id).map(|state| (state.principal, state.counted))
     }
 
     /// Removes a job that has ended, and lets those run that have waited for it. Returns its client identifier if no other job
@@ -137,25 +241,34 @@ impl Jobs {
             bug!("a job ends once");
             return None;
         };
+        self.heap = self.heap.saturating_sub(state.counted);
         self.turns.leave(state.principal);
-        let mut ended = None;
-        for key in state.chains.into_iter().flatten() {
-            let Some(chain) = self.chains.get_mut(&key) else {
-                bug!("an open job is in its chains");
-                continue;
-            };
-            chain.pop_front();
-            match chain.front().copied() {
-                Some(next) => self.wake_if_first(next),
-                None => {
-                    self.chains.remove(&key);
-                    if let Chain::Client(client_id) = key {
-                        ended = Some(client_id);
+        if let Some(topic) = state.retained {
+            match self.topics.get_mut(&topic) {
+                Some(jobs) if jobs.under_way() == id => {
+                    if !jobs.end() {
+                        self.topics.remove(&topic);
                     }
                 }
+                _ => bug!("a job that ends is the one under way for its topic"),
             }
         }
-        ended
+        let client_id = state.client_id?;
+        let Some(chain) = self.clients.get_mut(&client_id) else {
+            bug!("an open job is in the chain of its client");
+            return None;
+        };
+        chain.pop_front();
+        match chain.front().copied() {
+            Some(next) => {
+                self.set_first(next);
+                None
+            }
+            None => {
+                self.clients.remove(&client_id);
+                Some(client_id)
+            }
+        }
     }
 
     /// The turns of principals.
@@ -167,20 +280,4 @@ impl Jobs {
     pub(in crate::broker) const fn turns_mut(&mut self) -> &mut Turns {
         &mut self.turns
     }
-
-    /// Lets a job wait for its turn if it is the first of its chains.
-    fn wake_if_first(&mut self, id: JobId) {
-        let Some(state) = self.slab.get_by_key(id) else { return bug!("a job in a chain is open") };
-        let is_first = |chain: &Chain| self.chains.get(chain).and_then(VecDeque::front) == Some(&id);
-        if state.chains.iter().flatten().all(is_first) {
-            self.turns.push(state.principal, Entry::Job(id));
-        }
-    }
-}
-
-fn chains(order: Order<'_>) -> [Option<Chain>; 2] {
-    [
-        order.client_id.map(|client_id| Chain::Client(client_id.into())),
-        order.retained.map(|topic| Chain::Retained(topic.as_bytes().into())),
-    ]
 }

@@ -26,8 +26,9 @@ pub(in crate::broker) fn advance(cx: &mut Context<'_>, key: Key) -> Progress {
     }
     cx.sessions.count_stored(index);
     cx.notify_drops();
-    if cx.sessions.remove(index).is_none() {
-        bug!("a session is removed once");
+    match cx.sessions.remove(index) {
+        Some(session) => cx.jobs.turns_mut().leave(session.principal()),
+        None => bug!("a session is removed once"),
     }
     Progress::Done
 }

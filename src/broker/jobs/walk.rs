@@ -1,6 +1,7 @@
 //! Retained messages on their way to a new subscriber.
 
 use super::ring::{Job, Order, Progress};
+use super::turns::PrincipalIndex;
 use crate::broker::context::Context;
 use crate::broker::index::SessionIndex;
 use crate::broker::router::retained_delivery::Walk;
@@ -39,7 +40,7 @@ fn can_go_on(cx: &mut Context<'_>, index: SessionIndex) -> bool {
     }
     let server = session.server();
     let takes = |(qos, size)| server.has_room_for(qos, size);
-    !walk.is_held() && walk.waiting_for().is_none_or(takes)
+    !walk.is_held() && walk.message().is_none() && walk.waiting_for().is_none_or(takes)
 }
 
 /// Goes on with a walk that is a job.
@@ -51,7 +52,7 @@ pub(super) fn advance(cx: &mut Context<'_>, key: Key) -> Progress {
     }
     match cx.router.advance_walk(cx.sessions, cx.now, index) {
         Walk::Turn => Progress::More,
-        Walk::Session => {
+        Walk::Session | Walk::Message(_) => {
             if let Some(walk) = cx.sessions.get_mut(index).and_then(|session| session.walk_mut()) {
                 walk.set_job(false);
             }
@@ -59,4 +60,32 @@ pub(super) fn advance(cx: &mut Context<'_>, key: Key) -> Progress {
         }
         Walk::Over => Progress::Done,
     }
+}
+
+/// A message has gone to all of its subscribers: the walks that have waited for that go on.
+pub(in crate::broker) fn wake_waiting(cx: &mut Context<'_>, number: u64) {
+    if matches!(advance_waiting(cx, number), Progress::More)
+        && super::start(cx, PrincipalIndex::ENDS, Order::default(), Job::Walks(number)).is_none()
+    {
+        // 2^32 jobs are open: it has to be done now.
+        while matches!(advance_waiting(cx, number), Progress::More) {}
+    }
+}
+
+/// Lets the next walks go on, one at least.
+pub(super) fn advance_waiting(cx: &mut Context<'_>, number: u64) -> Progress {
+    while let Some(key) = cx.router.next_waiting_walk(number) {
+        cx.work().spend(1);
+        // The session may have ended.
+        if let Some((index, _)) = cx.sessions.get_by_key(key)
+            && let Some(walk) = cx.sessions.get_mut(index).and_then(|session| session.walk_mut())
+        {
+            walk.set_message(None);
+            wake(cx, index);
+        }
+        if cx.work().is_spent() {
+            return Progress::More;
+        }
+    }
+    Progress::Done
 }

@@ -15,9 +15,16 @@ pub(in crate::broker) struct Work {
     limit: u64,
     /// The budget of a call.
     per_call: u64,
+    /// For [`assert_bounded`](Self::assert_bounded). It is kept where debug assertions are on: in tests and fuzzing.
+    bound: Bound,
+}
+
+/// What is to be checked of calls.
+#[derive(Clone, Debug, Default)]
+struct Bound {
     /// `done` when the call began.
     began: u64,
-    /// The largest item of the call, for [`assert_bounded`](Self::assert_bounded).
+    /// The largest item of the call.
     largest: u64,
     /// The largest excess of a call over its budget and one item.
     excess: u64,
@@ -29,30 +36,31 @@ const BYTES: usize = 256;
 impl Work {
     pub(in crate::broker) fn new(per_call: NonZeroU32) -> Self {
         let per_call = u64::from(per_call.get());
-        Self { done: 0, limit: per_call, per_call, began: 0, largest: 0, excess: 0 }
+        Self { done: 0, limit: per_call, per_call, bound: Bound::default() }
     }
 
     /// A call begins.
     #[inline]
     pub(in crate::broker) fn begin(&mut self) {
-        self.excess = self.excess.max(self.excess_of_call());
-        self.began = self.done;
+        if cfg!(debug_assertions) {
+            self.bound = Bound { began: self.done, largest: 0, excess: self.bound.excess.max(self.excess_of_call()) };
+        }
         self.limit = self.done.saturating_add(self.per_call);
-        self.largest = 0;
     }
 
     /// Counts an item.
     #[inline]
     pub(in crate::broker) fn spend(&mut self, units: u64) {
-        self.done = self.done.saturating_add(units);
-        self.largest = self.largest.max(units);
+        self.spend_each(1, units);
     }
 
     /// Counts several items.
     #[inline]
     pub(in crate::broker) fn spend_each(&mut self, count: u64, units: u64) {
         self.done = self.done.saturating_add(count.saturating_mul(units));
-        self.largest = self.largest.max(units);
+        if cfg!(debug_assertions) {
+            self.bound.largest = self.bound.largest.max(units);
+        }
     }
 
     /// Counts an item of this many bytes.
@@ -61,10 +69,32 @@ impl Work {
         self.spend(Self::units_of(bytes));
     }
 
+    /// Counts the bytes of an item that was counted without them: nothing for a short one.
+    #[inline]
+    pub(in crate::broker) fn spend_more_bytes(&mut self, bytes: usize) {
+        self.spend((bytes / BYTES) as u64);
+    }
+
     /// The units of an item of this many bytes.
     #[inline]
     pub(in crate::broker) const fn units_of(bytes: usize) -> u64 {
         ((bytes / BYTES) as u64).saturating_add(1)
+    }
+
+    /// The units of a text besides the item that it belongs to: of its bytes, and of its levels, if it is a topic or a filter.
+    /// To look a level up takes about an eighth of what a unit is.
+    #[inline]
+    pub(in crate::broker) const fn more_units_of_text(bytes: usize, levels: usize) -> u64 {
+        (bytes / BYTES).saturating_add(levels / 8) as u64
+    }
+
+    /// Counts an item with a topic or a filter of this many bytes, which is looked up level by level. The levels are not
+    /// counted for that: each but the first takes two bytes at least, and more than 128 are refused by default.
+    #[inline]
+    pub(in crate::broker) fn spend_text(&mut self, bytes: usize) {
+        const LEVELS: usize = 128;
+        let levels = if bytes / 2 < LEVELS { bytes / 2 } else { LEVELS };
+        self.spend(Self::more_units_of_text(bytes, levels).saturating_add(1));
     }
 
     /// Whether the budget of the call is used up.
@@ -95,16 +125,19 @@ impl Work {
         self.limit = limit;
     }
 
-    /// The units of the call beyond its budget and its largest item, which may be counted in a few parts.
+    /// The units of the call beyond its budget and its largest item. An item may be counted in a few parts, and its bytes
+    /// each time that they are read or written: a long topic is validated, looked up, stored and written for a subscriber.
     fn excess_of_call(&self) -> u64 {
         const PARTS: u64 = 16;
-        let spent = self.done.saturating_sub(self.began);
-        spent.saturating_sub(self.per_call).saturating_sub(self.largest.saturating_mul(2)).saturating_sub(PARTS)
+        const TIMES: u64 = 6;
+        let spent = self.done.saturating_sub(self.bound.began);
+        let largest = self.bound.largest.saturating_mul(TIMES);
+        spent.saturating_sub(self.per_call).saturating_sub(largest).saturating_sub(PARTS)
     }
 
-    /// Panics if a call has done more than its budget and one item. For tests.
+    /// Panics if a call has done more than its budget and one item. For tests with debug assertions.
     pub(in crate::broker) fn assert_bounded(&self) {
-        let excess = self.excess.max(self.excess_of_call());
+        let excess = self.bound.excess.max(self.excess_of_call());
         assert_eq!(excess, 0, "a call stops at the first item past its budget of {}", self.per_call);
     }
 }

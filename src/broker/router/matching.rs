@@ -29,6 +29,16 @@ pub(super) struct Cursor {
     is_past_longer: bool,
 }
 
+impl Cursor {
+    /// The size on the heap, in bytes.
+    pub(super) const fn heap(&self) -> usize {
+        self.choices.capacity()
+    }
+}
+
+/// The bytes of a topic from which on they and their levels are counted: nearly all topics are shorter.
+const LONG: usize = 64;
+
 impl Search {
     /// Finds the filters that match a topic, from a position on, without recursion. No node is visited twice, so there are
     /// never more steps than there are filters, whatever the topic is. Returns where to go on if the budget is used up; at
@@ -45,15 +55,25 @@ impl Search {
         found.clear();
         branches.clear();
         trie.read_levels(topic.as_bytes(), levels);
+        let is_long = topic.as_bytes().len() >= LONG;
+        if is_long {
+            work.spend(Work::more_units_of_text(topic.as_bytes().len(), levels.len() as usize));
+        }
         // A wildcard in the first level does not stand for what begins with `$` [MQTT-4.7.2-1].
         let is_hidden = topic.as_bytes().first() == Some(&b'$');
         let plus = trie.wanted(b"+");
+        // Returns the bytes that are compared with those of the topic.
         let mut visit = |node: NodeId, path: Path, depth: u32, branches: &mut Vec<_>| {
-            let Some(entry) = trie.value(node) else { return bug!("a node that was found exists") };
+            let Some(entry) = trie.value(node) else {
+                bug!("a node that was found exists");
+                return 0;
+            };
             if is_hidden && depth == 0 {
-                return;
+                return 0;
             }
-            let fit = fit(trie.tail(node), levels.rest(topic.as_bytes(), depth));
+            let (tail, rest) = (trie.tail(node), levels.rest(topic.as_bytes(), depth));
+            let compared = tail.map_or(0, <[u8]>::len).min(rest.map_or(0, <[u8]>::len));
+            let fit = fit(tail, rest);
             // `a/#` stands for `a` too (section 4.7.1.2).
             if fit != Fit::No && entry.has_multi_level() {
                 found.push(ListId::of_node(node, true));
@@ -64,6 +84,7 @@ impl Search {
             if fit == Fit::Beginning && entry.plus() != NONE {
                 branches.push((entry.plus(), path.then(plus), depth.saturating_add(1)));
             }
+            compared
         };
         match from {
             Some(cursor) => {
@@ -74,10 +95,14 @@ impl Search {
                 trie.find_along(topic.as_bytes(), levels, literal);
                 // One at least, and all of them most of the time.
                 let count = usize::try_from(work.left()).unwrap_or(usize::MAX).clamp(1, literal.len().max(1));
+                let mut compared = 0;
                 for (&(node, path), depth) in literal.iter().take(count).zip(0..) {
-                    visit(node, path, depth, branches);
+                    compared = visit(node, path, depth, branches); // only the last one has levels behind its own
                 }
                 work.spend_each(count as u64, 1);
+                if is_long {
+                    work.spend_more_bytes(compared);
+                }
                 if work.is_spent()
                     && (count < literal.len() || !branches.is_empty())
                     && let Some(&(last, _)) = literal.get(count.wrapping_sub(1))
@@ -88,16 +113,17 @@ impl Search {
         }
         let (mut count, left) = (0_u64, work.left());
         while let Some((node, path, depth)) = branches.pop() {
-            visit(node, path, depth, branches);
+            let mut compared = visit(node, path, depth, branches);
             if trie.tail(node).is_none()
                 && let Some(level) = levels.get(topic.as_bytes(), depth)
             {
                 let path = path.then(level);
                 if let Some(child) = trie.child(node, path, level) {
+                    compared = level.text().len();
                     branches.push((child, path, depth.saturating_add(1)));
                 }
             }
-            count = count.wrapping_add(1);
+            count = count.wrapping_add(Work::units_of(compared));
             if count >= left && !branches.is_empty() {
                 work.spend_each(count, 1);
                 return Some(Cursor::behind(trie, node));

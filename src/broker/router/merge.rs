@@ -44,13 +44,7 @@ impl Merging {
         let Some(first) = lists.next() else { return 0 };
         let is_wanted = |it: &&Subscriber| is_wanted(it, from);
         let Some(second) = lists.next() else {
-            let (mut count, (list, first)) = (0_usize, first);
-            let before = &mut |sessions: &mut Sessions, index| before(sessions, index, list);
-            for run in first.runs() {
-                let wanted = run.iter().filter(is_wanted);
-                count = count.wrapping_add(wanted.filter(|it| sessions.deliver_one(it, copies, before)).count());
-            }
-            return count;
+            return deliver_list(sessions, first.0, first.1, from, copies, before);
         };
         // With the highest QoS and all identifiers [MQTT-3.3.4-2 to MQTT-3.3.4-4].
         self.round = self.round.wrapping_add(1);
@@ -68,13 +62,7 @@ impl Merging {
             rest = others;
             self.own.clear();
             self.own.extend(own.iter().map(|&(_, identifier)| identifier));
-            count = count.wrapping_add(usize::from(sessions.deliver(
-                *session,
-                copies,
-                *options,
-                &self.own,
-                &mut |_, _| true,
-            )));
+            count = count.wrapping_add(usize::from(sessions.deliver(*session, copies, *options, &self.own, |_| true)));
         }
         count
     }
@@ -113,6 +101,29 @@ impl Merging {
     }
 }
 
+/// Gives a message to the subscribers in one list; returns how many accepted it.
+#[inline]
+pub(super) fn deliver_list(
+    sessions: &mut Sessions,
+    list: ListId,
+    subscribers: OrderedList<'_>,
+    from: Option<SessionIndex>,
+    copies: &mut Copies<'_>,
+    before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
+) -> usize {
+    let mut count = 0_usize;
+    for run in subscribers.runs() {
+        for subscriber in run {
+            if is_wanted(subscriber, from) {
+                let is_delivered =
+                    sessions.deliver_one(subscriber, copies, |sessions| before(sessions, subscriber.session, list));
+                count = count.wrapping_add(usize::from(is_delivered));
+            }
+        }
+    }
+    count
+}
+
 /// With No Local a client does not get what it has published itself \[MQTT-3.8.3-3\].
 #[inline]
 pub(super) fn is_wanted(subscriber: &Subscriber, from: Option<SessionIndex>) -> bool {
@@ -140,6 +151,11 @@ impl Merged {
         merged.qos = merged.qos.max(options.qos);
         merged.retain_as_published |= options.retain_as_published;
         self.identifiers.extend(SubscriptionIdentifier::new(identifier).ok());
+    }
+
+    /// The size on the heap, in bytes.
+    pub(super) const fn heap(&self) -> usize {
+        self.identifiers.capacity().saturating_mul(core::mem::size_of::<SubscriptionIdentifier>())
     }
 
     /// The options; `None` without a subscription.

@@ -25,10 +25,10 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use self::list_id::GroupIndex;
-use self::matching::Search;
+use self::list_id::{GroupIndex, ListId};
+use self::matching::{Cursor, Search};
 use self::merge::Merging;
-use self::retained::{Reference, Retained};
+use self::retained::{Charge, Reference, Retained};
 use self::retained_delivery::{RetainedFirst, Walk};
 use self::retained_message::{Publisher, RetainedMessage};
 use self::shared::Mark;
@@ -37,15 +37,18 @@ use self::tree::{Matches, Tree};
 use super::config::BrokerConfig;
 use super::counters::DropReason;
 use super::index::SessionIndex;
+use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
 use super::secret::Use;
+use super::session::Session;
 use super::sessions::Sessions;
-use crate::codec::{List, PubAckReasonCode, PublishProperties};
+use super::slab::Key;
+use crate::codec::{List, PubAckReasonCode, PublishProperties, UserProperty};
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
 use crate::time::Instant;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 /// The subscriptions and the retained messages of a broker.
 pub(super) struct Router {
@@ -63,8 +66,8 @@ pub(super) struct Router {
     groups: Vec<GroupIndex>,
     /// The number of the newest message that did not get to all of its subscribers in one call.
     last_spread: u64,
-    /// The numbers of such messages that are still on their way.
-    spreads: BTreeSet<u64>,
+    /// The sessions whose walks wait until such a message has gone to all.
+    walks: BTreeSet<(u64, Key)>,
 }
 
 /// A message that was published.
@@ -98,7 +101,7 @@ impl Router {
             merging: Merging::default(),
             groups: Vec::new(),
             last_spread: 0,
-            spreads: BTreeSet::new(),
+            walks: BTreeSet::new(),
         }
     }
 
@@ -132,9 +135,22 @@ impl Router {
         self.retained.allocated()
     }
 
+    /// What a principal is charged for a subscription by this filter, in bytes: the filter in full, with each level.
+    pub(super) fn charge_of_filter(filter: TopicFilter<'_>) -> i32 {
+        Tree::charge_of_filter(filter)
+    }
+
+    /// What principals are charged for retained messages: the principal, and the size in bytes. For tests.
+    pub(super) fn retained_charges(&self) -> impl Iterator<Item = (PrincipalIndex, u64)> {
+        self.retained.charges().map(|Charge { principal, bytes }| (principal, bytes))
+    }
+
     /// Whether a topic or a filter has more levels than the configuration allows.
-    pub(super) fn has_too_many_levels<'t>(&self, levels: impl Iterator<Item = &'t [u8]>) -> bool {
-        levels.count() > usize::from(self.config.max_topic_levels)
+    #[inline]
+    pub(super) fn has_too_many_levels(&self, text: &[u8]) -> bool {
+        let max = usize::from(self.config.max_topic_levels);
+        // Most texts are shorter than that many levels.
+        text.len() >= max && text.iter().filter(|&&byte| byte == b'/').count() >= max
     }
 
     /// Retains a message if its RETAIN flag is set; returns the message that is retained now, and when it expires. A large
@@ -151,7 +167,7 @@ impl Router {
         publish: &MessageRef<'_>,
         large: &mut Option<Bytes>,
     ) -> Result<Option<(Instant, Reference)>, PubAckReasonCode> {
-        if self.has_too_many_levels(publish.topic.levels()) {
+        if self.has_too_many_levels(publish.topic.as_bytes()) {
             return Err(PubAckReasonCode::TopicNameInvalid);
         }
         if !publish.retain || !self.config.server.retain_available {
@@ -159,11 +175,13 @@ impl Router {
         }
         if publish.payload.len() >= LARGE {
             // One copy of the payload, for the retained message and all subscribers.
-            *large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
+            *large = Some(sessions.share_payload(publish.payload));
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
-        sessions.work_mut().spend_bytes(payload.len());
-        self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref())
+        let retained = self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref());
+        sessions.work_mut().spend_text(publish.topic.as_bytes().len()); // it was looked up
+        self.count_work(sessions);
+        retained
     }
 
     /// Retains a message as the one of its topic, or with an empty payload removes the one that is there
@@ -184,43 +202,71 @@ impl Router {
         let publisher = from.map_or(Publisher::BROKER, |index| self.publisher(sessions, index));
         let message = RetainedMessage::new(publish, large, expires_after, publisher, now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
+        sessions.work_mut().spend_more_bytes(message.own_len());
         let outlook = self.retained.with(publish.topic, &message);
-        let used = sessions.memory().used().saturating_sub(outlook.replaced_payload);
-        let memory = used.saturating_add(outlook.own_bytes);
-        if outlook.count > self.config.max_retained || memory > self.config.max_memory {
+        let principal = from.and_then(|index| sessions.get(index)).map_or(PrincipalIndex::BROKER, Session::principal);
+        let own = outlook.replaced.filter(|replaced| replaced.principal == principal).map_or(0, |own| own.bytes);
+        let has_room = sessions.account().has_room_for_retained(
+            principal,
+            (outlook.own_bytes, outlook.replaced_payload),
+            (outlook.charge, own),
+        );
+        if outlook.count > self.config.max_retained || !has_room {
             return Err(PubAckReasonCode::QuotaExceeded);
         }
         let expires_at = message.expires_at();
-        let reference = self.retained.set(publish.topic, message).ok_or(PubAckReasonCode::QuotaExceeded)?;
-        self.share_memory(sessions);
+        let charge = Charge { principal, bytes: outlook.charge };
+        let replaced = outlook.replaced;
+        let reference = self.retained.set(publish.topic, message, principal, &outlook);
+        let reference = reference.ok_or(PubAckReasonCode::QuotaExceeded)?;
+        self.charge(sessions, Some(charge), replaced);
         Ok(Some((expires_at, reference)))
     }
 
     /// Removes the retained message of a topic, and returns it if there was one.
     pub(super) fn remove_retained(&mut self, sessions: &mut Sessions, topic: TopicName<'_>) -> Option<Reference> {
-        let removed = self.retained.remove(topic);
-        self.share_memory(sessions);
-        removed
+        let (removed, charge) = self.retained.remove(topic)?;
+        self.charge(sessions, None, Some(charge));
+        self.count_work(sessions);
+        Some(removed)
     }
 
     /// Removes the retained message of a topic if its Message Expiry Interval has passed; returns when it expires if not.
     pub(super) fn remove_expired(&mut self, sessions: &mut Sessions, topic: u32, now: Instant) -> Option<Instant> {
-        let expires_at = self.retained.remove_expired(topic, now);
-        self.share_memory(sessions);
-        expires_at
+        let removed = self.retained.remove_expired(topic, now)?;
+        self.count_work(sessions);
+        match removed {
+            Ok(charge) => {
+                self.charge(sessions, None, Some(charge));
+                None
+            }
+            Err(expires_at) => Some(expires_at),
+        }
     }
 
-    /// Leaves the memory that retained messages do not take to messages that are stored for sessions.
-    fn share_memory(&self, sessions: &mut Sessions) {
-        sessions.memory_mut().set_limit(self.config.max_memory.saturating_sub(self.retained.own_bytes()));
+    /// The retained messages have changed, with these charges.
+    fn charge(&self, sessions: &mut Sessions, new: Option<Charge>, old: Option<Charge>) {
+        let account = sessions.account_mut();
+        account.set_retained(self.retained.own_bytes());
+        let parts = |Charge { principal, bytes }| (principal, bytes);
+        account.charge_retained(new.map(parts), old.map(parts));
     }
 
-    fn publisher(&self, sessions: &Sessions, index: SessionIndex) -> Publisher {
+    /// Counts the work of changes of subscriptions and retained messages, in units.
+    fn count_work(&mut self, sessions: &mut Sessions) {
+        let units = self.tree.take_work().saturating_add(self.retained.take_work());
+        sessions.work_mut().spend(units);
+    }
+
+    fn publisher(&self, sessions: &mut Sessions, index: SessionIndex) -> Publisher {
         let client_id = sessions.client_id(index);
         if client_id.is_none() {
             bug!("the session of a publisher exists");
         }
-        self.retained.publisher(client_id.unwrap_or_default())
+        let client_id = client_id.unwrap_or_default();
+        let (publisher, hashed) = (self.retained.publisher(client_id), client_id.len());
+        sessions.work_mut().spend_more_bytes(hashed);
+        publisher
     }
 
     /// Gives a message to all subscribers, or begins to. A large payload may be given apart, as shared bytes; the one in the
@@ -229,12 +275,13 @@ impl Router {
     /// # Errors
     ///
     /// The reason code for the publisher if the message cannot be held until it has gone to all subscribers.
+    #[inline]
     pub(super) fn forward(
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
         from: Option<SessionIndex>,
-        publish: MessageRef<'_>,
+        publish: &MessageRef<'_>,
         large: Option<Bytes>,
         retained: Option<Reference>,
     ) -> Result<Published, PubAckReasonCode> {
@@ -245,61 +292,49 @@ impl Router {
                 count_unwanted(sessions, from.is_some());
                 return Ok(Published::Done(Outcome::default()));
             }
-            let (count, each) = (tree.count(matches) as u64, cost_of_copy(&publish));
+            let (count, each) = (tree.count(matches) as u64, cost_of_copy(publish));
             let first =
                 if sessions.walking() == 0 { 0 } else { retained_delivery::cost(&self.retained, publish.topic) };
             if count.saturating_mul(each.saturating_add(first).saturating_add(MORE)) <= sessions.work().left() {
-                return Ok(Published::Done(self.forward_at_once(sessions, now, from, publish, large, (count, each))));
+                sessions.work_mut().spend_each(count, each);
+                return Ok(Published::Done(self.forward_at_once(sessions, now, from, publish, large)));
             }
         }
-        let mut large = large;
-        if publish.payload.len() >= LARGE {
-            large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
-        }
-        let payload = if large.is_some() { &[] } else { publish.payload };
-        sessions.work_mut().spend_bytes(payload.len());
-        let publish = MessageRef { payload, ..publish };
-        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-        let publisher = Publisher::BROKER; // that is not asked for here
-        let message = RetainedMessage::new(&publish, large.as_ref(), expires_after, publisher, now)
-            .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
-        self.last_spread = self.last_spread.wrapping_add(1);
-        self.spreads.insert(self.last_spread);
-        self.tree.hold(self.last_spread, self.spreads.first().copied());
-        if let Some(reference) = retained {
-            self.retained.set_spreading(reference, true);
-        }
-        let mut spread = Spread::new(self.last_spread, message, retained, rest, from.is_some());
-        spread.add(&self.tree, self.matches.iter());
-        Ok(Published::Spreading(Box::new(spread)))
+        self.begin_spread(sessions, now, from, publish, large, retained, rest)
     }
 
     /// Gives a message to all subscribers of the filters that were found.
+    #[inline]
     fn forward_at_once(
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
         from: Option<SessionIndex>,
-        publish: MessageRef<'_>,
+        publish: &MessageRef<'_>,
         large: Option<Bytes>,
-        (count, each): (u64, u64),
     ) -> Outcome {
-        let topic = publish.topic;
         let Self { tree, encoded, encoded_retained, matches, merging, groups, config, random, retained, .. } = self;
+        if publish.payload.len() >= LARGE {
+            sessions.work_mut().spend_more_bytes(publish.payload.len()); // it is copied once, for all sessions
+        }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-        let mut copies = Copies::new(now, publish, large, expires_after, sessions.memory().payloads(), encoded);
+        let mut copies = Copies::new(now, publish, large, expires_after, sessions.account().payloads(), encoded);
         // A message that is retained now is part of no walk.
-        let mut walks = RetainedFirst::new(retained, encoded_retained, now, topic, None);
+        let mut walks = RetainedFirst::new(retained, encoded_retained, now, publish.topic, None);
+        let mut before = |sessions: &mut Sessions, index: SessionIndex, list: ListId| walks.send(sessions, index, list);
 
         let dropped_before = sessions.drop_count();
-        sessions.work_mut().spend_each(count, each);
-        let lists = tree.lists(matches);
-        let mut count = merging.deliver(sessions, lists, from, &mut copies, &mut |sessions, index, list| {
-            walks.send(sessions, index, list)
-        });
-
         groups.clear();
-        groups.extend(tree.groups(matches));
+        let mut count = match tree.only(matches) {
+            Some((list, own, shared)) => {
+                groups.extend_from_slice(shared);
+                merge::deliver_list(sessions, list, own, from, &mut copies, &mut before)
+            }
+            None => {
+                groups.extend(tree.groups(matches));
+                merging.deliver(sessions, tree.lists(matches), from, &mut copies, &mut before)
+            }
+        };
         for &index in groups.iter() {
             let Some(group) = tree.group_mut(index) else {
                 bug!("a filter refers to groups that exist");
@@ -312,6 +347,44 @@ impl Router {
         Outcome { has_subscribers: true, lacks_room }
     }
 
+    /// Holds a message until it has gone to all subscribers: those of the filters that were found, and of those that the rest
+    /// of the search finds.
+    ///
+    /// # Errors
+    ///
+    /// The reason code for the publisher if the message cannot be held.
+    #[cold]
+    #[allow(clippy::too_many_arguments)]
+    fn begin_spread(
+        &mut self,
+        sessions: &mut Sessions,
+        now: Instant,
+        from: Option<SessionIndex>,
+        publish: &MessageRef<'_>,
+        large: Option<Bytes>,
+        retained: Option<Reference>,
+        rest: Option<Cursor>,
+    ) -> Result<Published, PubAckReasonCode> {
+        let mut large = large;
+        if publish.payload.len() >= LARGE {
+            large = Some(sessions.share_payload(publish.payload));
+        }
+        let payload = if large.is_some() { &[] } else { publish.payload };
+        let publish = MessageRef { payload, ..*publish };
+        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+        let publisher = Publisher::BROKER; // that is not asked for here
+        let message = RetainedMessage::new(&publish, large.as_ref(), expires_after, publisher, now)
+            .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
+        sessions.work_mut().spend_bytes(message.own_len());
+        self.last_spread = self.last_spread.wrapping_add(1);
+        if let Some(reference) = retained {
+            self.retained.set_spreading(reference, Some(self.last_spread));
+        }
+        let mut spread = Spread::new(self.last_spread, message, retained, rest, from.is_some());
+        spread.add(&mut self.tree, self.matches.iter());
+        Ok(Published::Spreading(Box::new(spread)))
+    }
+
     /// Goes on with a message that does not get to all subscribers in one call, one item at least; returns what became of it
     /// when it has gone to all of them.
     pub(super) fn spread(
@@ -321,20 +394,17 @@ impl Router {
         from: Option<SessionIndex>,
         spread: &mut Spread,
     ) -> Option<Outcome> {
-        let Self { tree, search, matches, .. } = self;
-        if let Some((publish, ..)) = spread.message().message(now).filter(|_| spread.search().is_some()) {
-            let rest = search.run(tree, publish.topic, spread.search(), sessions.work_mut(), matches);
-            spread.add(tree, matches.iter());
-            spread.set_search(rest);
-        }
-        let is_over = spread.search().is_none() && self.deliver_spread(sessions, now, from, spread);
         // What has expired goes to nobody else [MQTT-3.3.2-5].
-        if is_over || spread.message().is_expired(now) {
+        let is_over = if spread.message().is_expired(now) {
+            self.let_go(sessions, spread)
+        } else {
+            self.search_on(sessions, now, spread) && self.deliver_spread(sessions, now, from, spread)
+        };
+        self.count_work(sessions);
+        if is_over {
             if let Some(reference) = spread.retained() {
-                self.retained.set_spreading(reference, false);
+                self.retained.set_spreading(reference, None);
             }
-            self.spreads.remove(&spread.number());
-            self.tree.hold(self.last_spread, self.spreads.first().copied());
             let (has_subscribers, lacks_room) = spread.outcome();
             let outcome = Outcome { has_subscribers, lacks_room };
             if !outcome.has_subscribers {
@@ -343,6 +413,31 @@ impl Router {
             return Some(outcome);
         }
         None
+    }
+
+    /// Goes on with the search for the filters that a message matches; returns whether all are found.
+    fn search_on(&mut self, sessions: &mut Sessions, now: Instant, spread: &mut Spread) -> bool {
+        let Self { tree, search, matches, .. } = self;
+        if spread.search().is_some()
+            && let Some((publish, ..)) = spread.message().message(now)
+        {
+            sessions.work_mut().spend_more_bytes(spread.message().own_len()); // the message is decoded
+            let rest = search.run(tree, publish.topic, spread.search(), sessions.work_mut(), matches);
+            spread.add(tree, matches.iter());
+            spread.set_search(rest);
+        }
+        spread.search().is_none()
+    }
+
+    /// Lets go of lists that a message does not go to, one at least; returns whether that were all.
+    fn let_go(&mut self, sessions: &mut Sessions, spread: &mut Spread) -> bool {
+        while spread.let_go(&mut self.tree) {
+            sessions.work_mut().spend(1);
+            if sessions.work().is_spent() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Gives a message to its next subscribers; returns whether it has gone to all.
@@ -357,9 +452,10 @@ impl Router {
         let own = spread.retained();
         let (message, mut position) = spread.split();
         let Some((publish, large, left)) = message.message(now) else { return true };
+        sessions.work_mut().spend_more_bytes(message.own_len()); // the message is decoded
         let (topic, publish) = (publish.topic, MessageRef::of(&publish));
         let each = cost_of_copy(&publish);
-        let mut copies = Copies::new(now, publish, large.cloned(), left, sessions.memory().payloads(), encoded);
+        let mut copies = Copies::new(now, &publish, large.cloned(), left, sessions.account().payloads(), encoded);
         let mut walks = RetainedFirst::new(retained, encoded_retained, now, topic, own);
         let dropped_before = sessions.drop_count();
         // One item is done at least, whatever is left of the budget.
@@ -382,6 +478,7 @@ impl Router {
             sessions.work_mut().spend(each);
         }
         is_over &= position.has_no_groups();
+        position.unpin(tree);
         let lacks_room = has_dropped_for_room(sessions, dropped_before);
         spread.count(count, lacks_room);
         is_over
@@ -413,12 +510,16 @@ impl Router {
         };
         let publish =
             MessageRef { qos: mark.qos, retain: mark.retain, properties: &properties, ..MessageRef::of(&publish) };
+        // The message is decoded, and written for another session.
+        sessions.work_mut().spend_more_bytes(message.stored.bytes().len().saturating_mul(2));
         let Self { tree, encoded, config, random, .. } = self;
-        let group = tree.find_group(mark.group, publish.topic).and_then(|group| tree.group_mut(group));
+        let found = tree.find_group(mark.group, publish.topic);
+        sessions.work_mut().spend(tree.take_work());
+        let group = found.and_then(|group| tree.group_mut(group));
         // The group ends with its last member.
         let Some(group) = group else { return sessions.drop_copy(index, DropReason::SessionEnded) };
         let payload = message.stored.payload().cloned();
-        let mut copies = Copies::new(now, publish, payload, left, sessions.memory().payloads(), encoded);
+        let mut copies = Copies::new(now, &publish, payload, left, sessions.account().payloads(), encoded);
         let drops = sessions.drop_count();
         if !group.deliver(sessions, config.shared_strategy, random, &mut copies) && sessions.drop_count() == drops {
             sessions.drop_copy(index, DropReason::SessionEnded); // of QoS 0, and no member is connected
@@ -429,7 +530,32 @@ impl Router {
     /// and the budget goes.
     pub(super) fn advance_walk(&mut self, sessions: &mut Sessions, now: Instant, index: SessionIndex) -> Walk {
         let Self { tree, retained, encoded, .. } = self;
-        retained_delivery::advance(retained, tree, encoded, sessions, now, index)
+        let done = retained_delivery::advance(retained, tree, encoded, sessions, now, index);
+        if let Walk::Message(number) = done
+            && let Some(key) = sessions.key(index)
+        {
+            self.walks.insert((number, key));
+        }
+        done
+    }
+
+    /// The next session whose walk waits until a message has gone to all, which it has; the session may have ended.
+    pub(super) fn next_waiting_walk(&mut self, number: u64) -> Option<Key> {
+        const ANY: Key = Key { index: 0, generation: 0 };
+        let first = *self.walks.range((number, ANY)..).next().filter(|first| first.0 == number)?;
+        self.walks.remove(&first);
+        Some(first.1)
+    }
+
+    /// A session is to get no more retained messages.
+    pub(super) fn end_walk(&mut self, sessions: &mut Sessions, index: SessionIndex) {
+        let number = sessions.get(index).and_then(|session| session.walk()?.message());
+        if let Some(number) = number
+            && let Some(key) = sessions.key(index)
+        {
+            self.walks.remove(&(number, key));
+        }
+        sessions.end_walk(index);
     }
 }
 
@@ -437,7 +563,8 @@ impl Router {
 const MORE: u64 = 2;
 
 /// The work of a copy of a message.
-fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
+#[inline]
+pub(super) fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
     let properties = publish.properties;
     // The properties that can be long; user properties are measured only where there are some.
     let fields = [
@@ -445,11 +572,33 @@ fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
         properties.response_topic.map_or(0, |topic| topic.as_bytes().len()),
         properties.correlation_data.map_or(0, <[u8]>::len),
     ];
-    let pairs =
-        properties.user_properties.iter().map(|it| it.name.as_str().len().saturating_add(it.value.as_str().len()));
     let payload = if publish.payload.len() >= LARGE { 0 } else { publish.payload.len() };
-    let bytes = fields.into_iter().chain(pairs).fold(payload, usize::saturating_add);
-    Work::units_of(bytes.saturating_add(publish.topic.as_bytes().len()))
+    let bytes = fields.into_iter().fold(payload, usize::saturating_add);
+    let topic = publish.topic.as_bytes().len();
+    if properties.user_properties.is_empty() {
+        return Work::units_of(bytes.saturating_add(topic));
+    }
+    let pairs = bytes_of_pairs(&properties.user_properties);
+    let units = Work::units_of(bytes.saturating_add(topic).saturating_add(pairs));
+    units.saturating_add(cost_of_pairs(&properties.user_properties))
+}
+
+/// The size of user properties, in bytes.
+fn bytes_of_pairs(pairs: &List<'_, UserProperty<'_>>) -> usize {
+    match pairs.property_bytes() {
+        // With other properties behind the first, and without going through a list that can be long.
+        Some(bytes) => bytes.len(),
+        None => {
+            let sizes = pairs.iter().map(|it| it.name.as_str().len().saturating_add(it.value.as_str().len()));
+            sizes.fold(0, usize::saturating_add)
+        }
+    }
+}
+
+/// The work of user properties, besides their bytes. Each takes about an eighth of what a unit is.
+#[inline]
+pub(super) const fn cost_of_pairs(pairs: &List<'_, UserProperty<'_>>) -> u64 {
+    (pairs.len() / 8) as u64
 }
 
 /// Counts a message without a matching subscription.

@@ -3,12 +3,15 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use super::retained_message::{Publisher, RetainedMessage};
 use super::trie::{Levels, NONE, NodeId, ROOT, Trie, Wanted};
+use crate::broker::jobs::turns::PrincipalIndex;
 use crate::broker::secret::{KeyedHash, Secret, Use};
+use crate::heap_size;
 use crate::time::Instant;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 /// The retained messages of all topics.
 #[derive(Clone)]
@@ -46,8 +49,11 @@ struct Numbered {
     /// The position in the order of all messages that were ever retained.
     number: u64,
     message: RetainedMessage,
-    /// Whether the message is still on its way to those who were subscribed when it came.
-    is_spreading: bool,
+    /// The number of the message among those that are still on their way to those who were subscribed when they came.
+    spreading: Option<NonZeroU64>,
+    /// The principal that is charged for the message, and the number of levels of the topic.
+    principal: PrincipalIndex,
+    levels: u16,
 }
 
 /// The size in bytes of a topic level that no other retained topic shares.
@@ -67,6 +73,31 @@ pub(super) struct Outlook {
     pub(super) own_bytes: u64,
     /// The size of the shared payload that will be replaced, or 0.
     pub(super) replaced_payload: u64,
+    /// The node of the topic, if it exists.
+    node: Option<NodeId>,
+    /// Number of levels of the topic, and what will be charged for the message, in bytes.
+    pub(super) levels: u16,
+    pub(super) charge: u64,
+    /// The charge of the message that will be replaced.
+    pub(super) replaced: Option<Charge>,
+}
+
+/// What a principal is charged for a retained message, in bytes: the message in full, and each level of its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Charge {
+    pub(super) principal: PrincipalIndex,
+    pub(super) bytes: u64,
+}
+
+impl Numbered {
+    fn charge(&self) -> Charge {
+        Charge { principal: self.principal, bytes: charge(&self.message, self.levels) }
+    }
+}
+
+fn charge(message: &RetainedMessage, levels: u16) -> u64 {
+    let size = message.len().saturating_add(core::mem::size_of::<Numbered>()) as u64;
+    size.saturating_add(u64::from(levels).saturating_mul(NODE))
 }
 
 /// A point in the order in which messages are retained.
@@ -127,7 +158,8 @@ impl Retained {
     pub(super) fn allocated(&self) -> u64 {
         let boxes = u64::from(self.count).saturating_mul(core::mem::size_of::<Numbered>() as u64);
         let messages = self.bytes.saturating_sub(self.shared).saturating_add(boxes);
-        messages.saturating_add(self.trie.bytes() as u64)
+        let pins = heap_size::tree(self.pins.len(), core::mem::size_of::<(NodeId, u32)>());
+        messages.saturating_add(self.trie.bytes() as u64).saturating_add(pins as u64)
     }
 
     /// The size in bytes without shared payloads.
@@ -138,21 +170,51 @@ impl Retained {
     /// The counts as they will be with this message as the one of its topic.
     pub(super) fn with(&self, topic: TopicName<'_>, message: &RetainedMessage) -> Outlook {
         let known = self.trie.find(topic.levels());
-        let old = known.and_then(|node| self.message(node)).map(|old| &old.message);
+        let numbered = known.and_then(|node| self.message(node));
+        let old = numbered.map(|old| &old.message);
         let replaced_payload = old.map_or(0, |old| old.shared_len() as u64);
         let old_bytes = old.map_or(0, |old| old.len() as u64).saturating_sub(replaced_payload);
-        let nodes = if known.is_some() { 0 } else { topic.levels().count() as u64 };
+        let levels = u16::try_from(topic.levels().count()).unwrap_or(u16::MAX);
+        let nodes = if known.is_some() { 0 } else { u64::from(levels) };
         let own_size = message.len().saturating_sub(message.shared_len()) as u64;
         let more = nodes.saturating_mul(NODE).saturating_add(own_size);
         Outlook {
             count: self.count.saturating_sub(u32::from(old.is_some())).saturating_add(1),
             own_bytes: self.own_bytes().saturating_sub(old_bytes).saturating_add(more),
             replaced_payload,
+            node: known,
+            levels,
+            charge: charge(message, levels),
+            replaced: numbered.map(Numbered::charge),
         }
     }
 
-    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\].
-    pub(super) fn set(&mut self, topic: TopicName<'_>, message: RetainedMessage) -> Option<Reference> {
+    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\]; this principal is
+    /// charged. `outlook` is that of this message.
+    pub(super) fn set(
+        &mut self,
+        topic: TopicName<'_>,
+        message: RetainedMessage,
+        principal: PrincipalIndex,
+        outlook: &Outlook,
+    ) -> Option<Reference> {
+        let node = match outlook.node {
+            Some(node) => node,
+            None => self.insert(topic)?,
+        };
+        self.take(node);
+        self.number = self.number.wrapping_add(1);
+        self.count = self.count.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(message.len() as u64);
+        self.shared = self.shared.saturating_add(message.shared_len() as u64);
+        let number = self.number;
+        let numbered = Numbered { number, message, spreading: None, principal, levels: outlook.levels };
+        self.trie.value_mut(node)?.message = Some(Box::new(numbered));
+        Some(Reference { node, number })
+    }
+
+    /// The node of a topic, which is made if it does not exist. It has to get a message then.
+    fn insert(&mut self, topic: TopicName<'_>) -> Option<NodeId> {
         let mut node = ROOT;
         for level in topic.levels() {
             match self.child_or_insert(node, level) {
@@ -163,34 +225,55 @@ impl Retained {
                 }
             }
         }
-        self.take(node);
-        self.number = self.number.wrapping_add(1);
-        self.count = self.count.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(message.len() as u64);
-        self.shared = self.shared.saturating_add(message.shared_len() as u64);
-        let number = self.number;
-        self.trie.value_mut(node)?.message = Some(Box::new(Numbered { number, message, is_spreading: false }));
-        Some(Reference { node, number })
+        Some(node)
     }
 
-    /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it if there was one.
-    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<Reference> {
+    /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it and its charge if there was one.
+    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<(Reference, Charge)> {
         let removed = self.find(topic)?;
-        self.take(removed.node);
+        let charge = self.take(removed.node)?;
         self.prune(removed.node);
-        Some(removed)
+        Some((removed, charge))
     }
 
-    /// Removes the message of a topic if it has expired; returns when it expires if not.
-    pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Instant> {
+    /// Takes the work of the changes since the last call, in units: see [`Trie::take_work`].
+    pub(super) const fn take_work(&mut self) -> u64 {
+        self.trie.take_work()
+    }
+
+    /// Removes the message of a topic if it has expired, and returns its charge; returns when it expires if not.
+    pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Result<Charge, Instant>> {
         // The message may have been removed since the timer was set.
         let message = &self.message(topic)?.message;
         if !message.is_expired(now) {
-            return Some(message.expires_at());
+            return Some(Err(message.expires_at()));
         }
-        self.take(topic);
+        let charge = self.take(topic)?;
         self.prune(topic);
-        None
+        Some(Ok(charge))
+    }
+
+    /// What principals are charged. For tests.
+    pub(super) fn charges(&self) -> impl Iterator<Item = Charge> {
+        self.trie.iter().filter_map(|node| self.message(node)).map(Numbered::charge)
+    }
+
+    /// Whether there may be a message for a filter: there is none without topics that have the levels before its first wildcard.
+    pub(super) fn can_match(&self, filter: TopicFilter<'_>) -> bool {
+        if self.count == 0 {
+            return false;
+        }
+        let mut node = ROOT;
+        for level in filter.levels() {
+            if matches!(level, b"+" | b"#") {
+                return true;
+            }
+            match self.trie.child_of(node, self.trie.wanted(level)) {
+                Some(child) => node = child,
+                None => return false,
+            }
+        }
+        self.message(node).is_some()
     }
 
     /// The message of a topic.
@@ -205,17 +288,20 @@ impl Retained {
         (message.number == reference.number).then_some(&message.message)
     }
 
-    /// Whether a message is still on its way to those who were subscribed when it came.
-    pub(super) fn is_spreading(&self, reference: Reference) -> bool {
-        self.message(reference.node).is_some_and(|message| message.number == reference.number && message.is_spreading)
+    /// The number of a message among those that are still on their way to those who were subscribed when they came; `None` if
+    /// it has gone to all.
+    pub(super) fn spreading(&self, reference: Reference) -> Option<u64> {
+        let message = self.message(reference.node).filter(|message| message.number == reference.number)?;
+        message.spreading.map(NonZeroU64::get)
     }
 
-    /// Notes whether a message is still on its way to those who were subscribed when it came.
-    pub(super) fn set_spreading(&mut self, reference: Reference, is_spreading: bool) {
+    /// Notes that a message is still on its way to those who were subscribed when it came, and its number among those; or that
+    /// it has gone to all.
+    pub(super) fn set_spreading(&mut self, reference: Reference, number: Option<u64>) {
         let message = self.trie.value_mut(reference.node).and_then(|entry| entry.message.as_deref_mut());
         // The message may have expired.
         if let Some(message) = message.filter(|message| message.number == reference.number) {
-            message.is_spreading = is_spreading;
+            message.spreading = number.and_then(NonZeroU64::new);
         }
     }
 
@@ -223,12 +309,12 @@ impl Retained {
         self.trie.value(node)?.message.as_deref()
     }
 
-    fn take(&mut self, node: NodeId) {
-        if let Some(old) = self.trie.value_mut(node).and_then(|entry| entry.message.take()) {
-            self.count = self.count.saturating_sub(1);
-            self.bytes = self.bytes.saturating_sub(old.message.len() as u64);
-            self.shared = self.shared.saturating_sub(old.message.shared_len() as u64);
-        }
+    fn take(&mut self, node: NodeId) -> Option<Charge> {
+        let old = self.trie.value_mut(node)?.message.take()?;
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(old.message.len() as u64);
+        self.shared = self.shared.saturating_sub(old.message.shared_len() as u64);
+        Some(old.charge())
     }
 
     /// The child of a node with this level, which is made if it does not exist.
@@ -334,6 +420,7 @@ impl Retained {
     /// Goes one step on among the topics that can match a filter: each is met before the topics that begin with it.
     pub(super) fn step(&self, pattern: &Pattern, position: &mut Position) -> Step {
         let Position { node, depth, stage } = *position;
+        let mut bytes = 0;
         match stage {
             Stage::Message => {
                 if pattern.matches_at(depth)
@@ -347,7 +434,10 @@ impl Retained {
                 let child = match pattern.below(depth) {
                     Below::Nothing => None,
                     Below::All => self.first_child(node),
-                    Below::Level(level) => self.trie.child_of(node, level),
+                    Below::Level(level) => {
+                        bytes = level.text().len();
+                        self.trie.child_of(node, level)
+                    }
                 };
                 match child {
                     Some(child) => *position = self.at(pattern, child, depth.saturating_add(1)),
@@ -366,7 +456,7 @@ impl Retained {
                 };
             }
         }
-        Step::Moved
+        Step::Moved { bytes }
     }
 
     /// The position at a node. In the first level a wildcard does not match what begins with `$` \[MQTT-4.7.2-1\].
@@ -455,7 +545,8 @@ enum Stage {
 
 /// What is met in a step.
 pub(super) enum Step {
-    Moved,
+    /// Nothing; a level of so many bytes was looked up.
+    Moved { bytes: usize },
     /// A message whose topic matches. The position stays there until it is [passed](Position::pass).
     Message(Reference),
     /// There are no more topics.
@@ -490,6 +581,16 @@ enum Below<'f> {
 }
 
 impl Pattern {
+    /// The size on the heap, in bytes.
+    pub(super) fn heap(&self) -> usize {
+        self.filter.capacity().saturating_add(self.levels.heap())
+    }
+
+    /// The size in bytes, and the number of levels.
+    pub(super) const fn size(&self) -> (usize, usize) {
+        (self.filter.len(), self.levels.len() as usize)
+    }
+
     /// Whether a topic of this many levels matches that has matched so far.
     fn matches_at(&self, depth: u32) -> bool {
         // `a/#` matches `a` too (section 4.7.1.2).

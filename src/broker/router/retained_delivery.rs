@@ -23,6 +23,8 @@ pub(in crate::broker) enum Walk {
     Turn,
     /// The session, which does not take the next message now, or is to get SUBACK first.
     Session,
+    /// The message with this number, which is still on its way to those who were subscribed when it came.
+    Message(u64),
     /// Nothing: it is at its end.
     Over,
 }
@@ -43,14 +45,19 @@ pub(super) fn advance(
             return Walk::Over;
         };
         let (server, Some(walk)) = session.server_and_walk() else { return Walk::Over };
-        let waits_for = match walk.step(retained, |list| tree.filter(list)) {
-            Met::Nothing => None,
-            Met::Message(reference, subscriber) => {
+        let met = walk.step(retained, |list| tree.filter(list));
+        let mut units = retained.take_work();
+        let waits_for = match met {
+            Met::Nothing { bytes, levels } => {
+                units = units.saturating_add(Work::more_units_of_text(bytes, levels));
+                None
+            }
+            Met::Message(list, reference, subscriber) => {
                 let message = retained.get(reference);
                 let qos = message.map_or(subscriber.options.qos, |message| message.qos().min(subscriber.options.qos));
                 let size = message.map_or(0, |message| message.len());
                 if server.has_room_for(qos, size) {
-                    walk.pass();
+                    walk.pass(retained, list, reference);
                     send(retained, encoded, sessions, now, reference, subscriber);
                     None
                 } else {
@@ -58,18 +65,24 @@ pub(super) fn advance(
                     Some(Walk::Session)
                 }
             }
-            Met::Spreading => Some(Walk::Turn),
+            Met::Spreading(number) => {
+                walk.set_message(Some(number));
+                Some(Walk::Message(number))
+            }
             Met::Held => Some(Walk::Session),
             Met::End => {
+                sessions.work_mut().spend(units);
                 sessions.end_walk(index);
                 return Walk::Over;
             }
         };
+        sessions.work_mut().spend(units);
         let waits_for = waits_for.or_else(|| sessions.work().is_spent().then_some(Walk::Turn));
         if let Some(waits_for) = waits_for {
             if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
                 walk.pin(retained);
             }
+            sessions.work_mut().spend(retained.take_work());
             return waits_for;
         }
     }
@@ -85,9 +98,13 @@ fn send(
     subscriber: Subscriber,
 ) {
     let Some(message) = retained.get(reference).filter(|message| !message.is_expired(now)) else { return };
-    let client_id = sessions.client_id(subscriber.session).unwrap_or_default();
-    if subscriber.options.no_local && message.publisher() == retained.publisher(client_id) {
-        return; // a client does not get what it has published itself, retained or not [MQTT-3.8.3-3]
+    if subscriber.options.no_local {
+        let client_id = sessions.client_id(subscriber.session).unwrap_or_default();
+        let (publisher, hashed) = (retained.publisher(client_id), client_id.len());
+        sessions.work_mut().spend_more_bytes(hashed);
+        if message.publisher() == publisher {
+            return; // a client does not get what it has published itself, retained or not [MQTT-3.8.3-3]
+        }
     }
     let Some((publish, shared, left)) = message.message(now) else {
         return bug!("a retained message is a PUBLISH packet");
@@ -95,8 +112,9 @@ fn send(
     // The RETAIN flag is set, whatever the subscription options say [3.1.1: MQTT-3.3.1-8].
     let options = SubscriptionOptions { retain_as_published: true, ..subscriber.options };
     let publish = MessageRef { retain: true, ..MessageRef::of(&publish) };
-    sessions.work_mut().spend_bytes(message.len().saturating_sub(message.shared_len()));
-    let mut copies = Copies::new(now, publish, shared.cloned(), left, sessions.memory().payloads(), encoded);
+    // The message is decoded, and written.
+    sessions.work_mut().spend_bytes(message.own_len().saturating_mul(2));
+    let mut copies = Copies::new(now, &publish, shared.cloned(), left, sessions.account().payloads(), encoded);
     sessions.deliver_to(&Subscriber { options, ..subscriber }, &mut copies);
 }
 

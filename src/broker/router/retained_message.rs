@@ -48,16 +48,28 @@ impl RetainedMessage {
 
     /// The QoS with which the message was published.
     pub(super) fn qos(&self) -> QoS {
-        let message = self.stored.as_publish(Version::V5);
-        if message.is_none() {
-            bug!("a retained message is a PUBLISH packet");
+        // It is in the first byte of the packet (section 3.3.1): the properties, which can be long, need not be decoded.
+        match self.stored.bytes().first().map_or(0, |&byte| byte >> 1 & 3) {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
         }
-        message.map_or(QoS::AtMostOnce, |message| message.delivery.qos())
     }
 
     /// The size of the message in bytes.
     pub(super) fn len(&self) -> usize {
         self.stored.len()
+    }
+
+    /// The size on the heap, in bytes, without a shared payload.
+    pub(in crate::broker) fn heap(&self) -> usize {
+        self.stored.heap()
+    }
+
+    /// The size of the message without a shared payload, in bytes.
+    #[inline]
+    pub(in crate::broker) fn own_len(&self) -> usize {
+        self.stored.bytes().len()
     }
 
     /// The size of the payload if that is shared, else 0.

@@ -9,6 +9,7 @@ use super::retained::{Moment, Pattern, Position, Reference, Retained, Step};
 use super::subscribers::Subscriber;
 use super::trie::NodeId;
 use crate::codec::QoS;
+use crate::heap_size;
 
 /// The retained messages that a session is still to get, for one subscription after the other.
 ///
@@ -30,7 +31,12 @@ pub(in crate::broker) struct RetainedWalk {
     has_job: bool,
     /// QoS and size of the next message, which the session did not take.
     waiting_for: Option<(QoS, usize)>,
-    /// Number of entries in `sent` of all portions.
+    /// Messages that were sent, or are to be, while they are still on their way to those who were subscribed when they came:
+    /// they must not come again, so the walk does not end before they have gone to all.
+    early: BTreeSet<(ListId, Reference)>,
+    /// The number of the message that the walk waits for, until that has gone to all.
+    message: Option<u64>,
+    /// Number of entries in `early`, and in `sent` of all portions.
     sent: usize,
 }
 
@@ -41,6 +47,8 @@ struct Portion {
     subscriber: Subscriber,
     /// Messages that were retained later are not part of the walk.
     until: Moment,
+    /// Whether the subscription is newer than all messages that are on their way: those do not come by themselves.
+    is_new: bool,
     /// The connection that the messages were requested on. Those of QoS 0 do not wait for another.
     connection: u32,
     /// Nodes ahead of the walk whose messages were sent before their turn.
@@ -61,12 +69,13 @@ const MAX_SENT: usize = 10_000;
 
 /// What a walk meets in a step.
 pub(super) enum Met {
-    /// Nothing yet.
-    Nothing,
-    /// A message that is to be sent now, and the subscriber that it is for.
-    Message(Reference, Subscriber),
-    /// A message that is still on its way to those who were subscribed when it came, this subscriber perhaps among them.
-    Spreading,
+    /// Nothing yet; a text of so many bytes and levels was read.
+    Nothing { bytes: usize, levels: usize },
+    /// A message that is to be sent now, and the list and the subscriber that it is for.
+    Message(ListId, Reference, Subscriber),
+    /// A message that is still on its way to those who were subscribed when it came, by its number: the walk waits until it
+    /// has gone to all.
+    Spreading(u64),
     /// Nothing before SUBACK.
     Held,
     /// The walk is at its end.
@@ -86,12 +95,25 @@ pub(super) enum First {
 }
 
 impl RetainedWalk {
-    /// Adds a subscription.
-    pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber, until: Moment) {
+    /// The size on the heap, in bytes, with the box of the walk itself.
+    pub(in crate::broker) fn heap(&self) -> usize {
+        let portions = heap_size::tree(self.portions.len(), core::mem::size_of::<(ListId, Portion)>());
+        let in_order = heap_size::tree(self.in_order.len(), core::mem::size_of::<(u64, ListId)>());
+        let sent = heap_size::tree(self.sent, core::mem::size_of::<NodeId>());
+        let current = self.current.as_ref();
+        let current = current.map_or(0, |it| it.pattern.heap().saturating_add(core::mem::size_of::<Current>()));
+        let parts = [portions, in_order, sent, current];
+        parts.into_iter().fold(core::mem::size_of::<Self>(), usize::saturating_add)
+    }
+
+    /// Adds a subscription, which is new, or was made again.
+    pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber, until: Moment, is_new: bool) {
         self.last_number = self.last_number.saturating_add(1);
         let number = self.last_number;
         self.in_order.insert(number, list);
-        let portion = Portion { number, subscriber, until, connection: self.connection, sent: BTreeSet::new() };
+        self.message = None;
+        let connection = self.connection;
+        let portion = Portion { number, subscriber, until, is_new, connection, sent: BTreeSet::new() };
         if self.portions.insert(list, portion).is_some() {
             bug!("a subscription is in a walk once");
         }
@@ -152,6 +174,16 @@ impl RetainedWalk {
         self.waiting_for = message;
     }
 
+    /// The number of the message that the walk waits for, until that has gone to all.
+    pub(in crate::broker) const fn message(&self) -> Option<u64> {
+        self.message
+    }
+
+    /// Lets the walk wait for a message to go to all, or go on.
+    pub(in crate::broker) const fn set_message(&mut self, number: Option<u64>) {
+        self.message = number;
+    }
+
     /// Whether the walk waits for the answer to a SUBSCRIBE.
     pub(in crate::broker) const fn is_held(&self) -> bool {
         self.is_held
@@ -160,7 +192,7 @@ impl RetainedWalk {
     /// Goes one step on. `filter` returns the filter of a list.
     pub(super) fn step(&mut self, retained: &mut Retained, filter: impl FnOnce(ListId) -> Vec<u8>) -> Met {
         self.waiting_for = None;
-        let Some((_, &list)) = self.in_order.first_key_value() else { return Met::End };
+        let Some((_, &list)) = self.in_order.first_key_value() else { return self.step_early(retained) };
         if self.is_held {
             return Met::Held;
         }
@@ -168,41 +200,67 @@ impl RetainedWalk {
             bug!("a walk has the portions that are in order");
             return Met::End;
         };
+        let nothing = Met::Nothing { bytes: 0, levels: 0 };
         if portion.is_over(self.connection) {
             self.remove(retained, list);
-            return Met::Nothing;
+            return nothing;
         }
         if self.current.as_ref().is_none_or(|current| current.list != list) {
             let pattern = retained.pattern(filter(list));
+            let (bytes, levels) = pattern.size();
             self.current = Some(Box::new(Current { list, pattern, position: Position::START, pinned: None }));
-            return Met::Nothing;
+            return Met::Nothing { bytes: bytes.saturating_mul(2), levels }; // the filter is put together, and hashed
         }
-        let Some(current) = self.current.as_deref_mut() else { return Met::Nothing };
+        let Some(current) = self.current.as_deref_mut() else { return nothing };
         match retained.step(&current.pattern, &mut current.position) {
-            Step::Moved => Met::Nothing,
+            Step::Moved { bytes } => Met::Nothing { bytes, levels: 0 },
             Step::End => {
                 self.remove(retained, list);
-                Met::Nothing
+                nothing
             }
             Step::Message(reference) => {
-                if portion.sent.remove(&reference.node()) {
-                    self.sent = self.sent.saturating_sub(1);
+                let was_sent = portion.sent.remove(&reference.node());
+                self.sent = self.sent.saturating_sub(usize::from(was_sent));
+                if !reference.is_of(portion.until) {
                     current.position.pass();
-                    Met::Nothing
-                } else if !reference.is_of(portion.until) {
-                    current.position.pass();
-                    Met::Nothing
-                } else if retained.is_spreading(reference) {
-                    Met::Spreading
-                } else {
-                    Met::Message(reference, portion.subscriber)
+                    return nothing;
                 }
+                let (subscriber, is_new) = (portion.subscriber, portion.is_new);
+                if was_sent {
+                    self.pass(retained, list, reference);
+                    return nothing;
+                }
+                // For a new subscription the message need not wait: others may be slow. But it does not come by itself then. A
+                // subscription that is older than the message gets it by itself first, without RETAIN [3.1.1: MQTT-3.3.1-9].
+                if let Some(number) = retained.spreading(reference)
+                    && !self.early.contains(&(list, reference))
+                    && (!is_new || self.sent >= MAX_SENT)
+                {
+                    return Met::Spreading(number);
+                }
+                Met::Message(list, reference, subscriber)
             }
         }
     }
 
-    /// The message that was met was sent, or is not to be.
-    pub(super) fn pass(&mut self) {
+    /// Behind the last subscription: takes a message out that has gone to all by now.
+    fn step_early(&mut self, retained: &Retained) -> Met {
+        let Some(&first) = self.early.first() else { return Met::End };
+        match retained.spreading(first.1) {
+            Some(number) => Met::Spreading(number),
+            None => {
+                self.early.remove(&first);
+                self.sent = self.sent.saturating_sub(1);
+                Met::Nothing { bytes: 0, levels: 0 }
+            }
+        }
+    }
+
+    /// The message that was met for a subscription was sent. If it is still on its way to others, it does not come by itself.
+    pub(super) fn pass(&mut self, retained: &Retained, list: ListId, reference: Reference) {
+        if retained.spreading(reference).is_some() && self.early.insert((list, reference)) {
+            self.sent = self.sent.saturating_add(1);
+        }
         match self.current.as_deref_mut() {
             Some(current) => current.position.pass(),
             None => bug!("a walk goes on behind a message that it has met"),
@@ -229,6 +287,9 @@ impl RetainedWalk {
     /// A newer message of the topic of a retained one is about to be sent for a subscription: takes the retained one out of
     /// the walk if it is still to be sent for that subscription.
     pub(super) fn take(&mut self, retained: &Retained, list: ListId, reference: Reference) -> First {
+        if self.early.contains(&(list, reference)) {
+            return First::Sent;
+        }
         let Some(portion) = self.portions.get_mut(&list) else { return First::No };
         if !reference.is_of(portion.until) || portion.is_over(self.connection) {
             return First::No;

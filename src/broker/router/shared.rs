@@ -150,6 +150,8 @@ impl Group {
     /// could not accept it.
     fn deliver_from(&self, start: u32, sessions: &mut Sessions, copies: &mut Copies<'_>) -> Option<u32> {
         let dropped_before = sessions.drop_count();
+        let is_any_moving = sessions.is_any_moving();
+        let mut lost = None;
         let absent = if self.connected == 0 { start } else { self.next_absent };
         let connected = self.connected_in_turn(start).take(self.max_connected());
         let offers = connected.chain(self.absent_in_turn(absent)).take(MAX_OFFERS);
@@ -158,13 +160,31 @@ impl Group {
                 bug!("positions are those of members");
                 continue;
             };
+            if is_any_moving && self.has_lost_connection(position, sessions) {
+                lost = lost.or(Some(position));
+                continue;
+            }
             if sessions.deliver_to(member, copies) {
                 sessions.take_back_drops(dropped_before);
                 return Some(position);
             }
         }
+        if let Some(position) = lost
+            && let Some(member) = self.members.get(position)
+            && sessions.deliver_to(member, copies)
+        {
+            sessions.take_back_drops(dropped_before);
+            return Some(position);
+        }
         sessions.take_back_drops(dropped_before.saturating_add(1));
         None
+    }
+
+    /// Whether a member is still among those that are connected, though its session has lost its connection.
+    #[cold]
+    fn has_lost_connection(&self, position: u32, sessions: &Sessions) -> bool {
+        let session = self.members.get(position).and_then(|member| sessions.get(member.session));
+        self.is_connected(position) && session.is_some_and(|session| !session.server().is_connected())
     }
 
     /// The position of the member with the fewest messages in flight or queued, among those that are connected, or among all

@@ -1,6 +1,7 @@
 //! A message that does not get to all of its subscribers in one call.
 
 use alloc::collections::{BinaryHeap, VecDeque};
+use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::list_id::{GroupIndex, ListId};
@@ -35,6 +36,8 @@ pub(in crate::broker) struct Spread {
     /// The session in several lists that is met now, and its subscriptions as far as they are known.
     current: Option<Key>,
     merged: Merged,
+    /// Lists that the message has gone to, and that are still pinned.
+    done: Vec<ListId>,
     /// Whether a client has published the message.
     is_of_client: bool,
     has_subscribers: bool,
@@ -61,6 +64,7 @@ impl Spread {
             last_group: None,
             current: None,
             merged: Merged::default(),
+            done: Vec::new(),
             is_of_client,
             has_subscribers: false,
             copies: 0,
@@ -68,8 +72,19 @@ impl Spread {
         }
     }
 
-    pub(super) const fn number(&self) -> u64 {
+    /// Tells it from others.
+    pub(in crate::broker) const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The size on the heap, in bytes, without a shared payload.
+    pub(in crate::broker) fn heap(&self) -> usize {
+        let lists = self.lists.capacity().saturating_mul(core::mem::size_of::<Reverse<(SessionIndex, ListId)>>());
+        let others = self.shared.capacity().saturating_add(self.done.capacity());
+        let others = others.saturating_mul(core::mem::size_of::<ListId>());
+        let search = self.search.as_ref().map_or(0, Cursor::heap);
+        let parts = [lists, others, search, self.merged.heap()];
+        parts.into_iter().fold(self.message.heap(), usize::saturating_add)
     }
 
     pub(in crate::broker) const fn message(&self) -> &RetainedMessage {
@@ -90,17 +105,28 @@ impl Spread {
         self.search = search;
     }
 
-    /// Adds lists that match.
-    pub(super) fn add(&mut self, tree: &Tree, lists: impl Iterator<Item = ListId>) {
+    /// Adds lists that match. They are pinned until the message has gone to them.
+    pub(super) fn add(&mut self, tree: &mut Tree, lists: impl Iterator<Item = ListId>) {
         for list in lists {
             self.has_subscribers = true;
             if let Some(first) = tree.own(list).first_from(SessionIndex::new(0)) {
                 self.lists.push(Reverse((first.session, list)));
+                tree.pin(list);
             }
             if tree.group_behind(list, None).is_some() {
                 self.shared.push_back(list);
+                tree.pin(list);
             }
         }
+    }
+
+    /// The message goes to nobody else: lets go of a list that it has not gone to. Returns whether there was one.
+    pub(super) fn let_go(&mut self, tree: &mut Tree) -> bool {
+        let list = self.lists.pop().map(|Reverse((_, list))| list).or_else(|| self.shared.pop_front());
+        if let Some(list) = list {
+            tree.unpin(list);
+        }
+        list.is_some()
     }
 
     /// Whether a client has published the message.
@@ -121,8 +147,8 @@ impl Spread {
 
     /// Splits off the message, so that it can be read while the position moves.
     pub(super) const fn split(&mut self) -> (&RetainedMessage, Position<'_>) {
-        let Self { message, lists, shared, last_group, current, merged, .. } = self;
-        (message, Position { lists, shared, last_group, current, merged })
+        let Self { message, lists, shared, last_group, current, merged, done, .. } = self;
+        (message, Position { lists, shared, last_group, current, merged, done })
     }
 }
 
@@ -133,6 +159,7 @@ pub(super) struct Position<'a> {
     last_group: &'a mut Option<GroupIndex>,
     current: &'a mut Option<Key>,
     merged: &'a mut Merged,
+    done: &'a mut Vec<ListId>,
 }
 
 impl Position<'_> {
@@ -161,7 +188,7 @@ impl Position<'_> {
                         && sessions.key(session) == Some(current)
                     {
                         let is_delivered =
-                            sessions.deliver(session, copies, options, self.merged.identifiers(), &mut |_, _| true);
+                            sessions.deliver(session, copies, options, self.merged.identifiers(), |_| true);
                         count = count.wrapping_add(usize::from(is_delivered));
                     }
                     sessions.work_mut().spend(each);
@@ -197,7 +224,7 @@ impl Position<'_> {
         sessions.work_mut().spend(1);
         let Some(Reverse((session, list))) = self.lists.pop() else { return bug!("a list was seen a moment ago") };
         let mut behind = tree.own(list).runs_from(session).flatten();
-        let Some(head) = behind.next() else { return };
+        let Some(head) = behind.next() else { return self.done.push(list) };
         // The session may have unsubscribed since.
         let rest = if head.session == session { behind.next() } else { Some(head) };
         if head.session == session && is_wanted(head, from) {
@@ -206,8 +233,9 @@ impl Position<'_> {
                 self.merged.add(head);
             }
         }
-        if let Some(rest) = rest {
-            self.lists.push(Reverse((rest.session, list)));
+        match rest {
+            Some(rest) => self.lists.push(Reverse((rest.session, list))),
+            None => self.done.push(list),
         }
     }
 
@@ -224,19 +252,20 @@ impl Position<'_> {
         before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
     ) -> usize {
         let (mut count, mut is_first) = (0_usize, true);
-        let before = &mut |sessions: &mut Sessions, index| before(sessions, index, list);
         for subscriber in tree.own(list).runs_from(session).flatten() {
             let is_behind = next.is_some_and(|next| subscriber.session >= next);
             if is_behind || (!is_first && sessions.work().is_spent()) {
                 self.lists.push(Reverse((subscriber.session, list)));
-                break;
+                return count;
             }
             is_first = false;
             sessions.work_mut().spend(each);
             if is_wanted(subscriber, from) {
+                let before = |sessions: &mut Sessions| before(sessions, subscriber.session, list);
                 count = count.wrapping_add(usize::from(sessions.deliver_one(subscriber, copies, before)));
             }
         }
+        self.done.push(list);
         count
     }
 
@@ -258,7 +287,14 @@ impl Position<'_> {
             if self.last_group.is_some() {
                 return *self.last_group;
             }
-            self.shared.pop_front();
+            self.done.extend(self.shared.pop_front());
+        }
+    }
+
+    /// Unpins the lists that the message has gone to.
+    pub(super) fn unpin(&mut self, tree: &mut Tree) {
+        for list in self.done.drain(..) {
+            tree.unpin(list);
         }
     }
 }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::Router;
 use super::list_id::ListId;
 use super::subscribers::Subscriber;
+use super::tree::Tree;
 use crate::broker::index::SessionIndex;
 use crate::broker::session::Session;
 use crate::broker::sessions::Sessions;
@@ -19,6 +20,12 @@ fn granted_qos(reason_code: SubAckReasonCode) -> Result<QoS, SubAckReasonCode> {
         SubAckReasonCode::GrantedQoS2 => Ok(QoS::ExactlyOnce),
         error => Err(error),
     }
+}
+
+/// The work of moving the subscriptions of a session behind one that begins or ends, if all of them are: each takes eight bytes,
+/// and they are moved in one piece, which takes much less than to read them.
+const fn units_of_moving(subscriptions: usize) -> u64 {
+    (subscriptions / 1024) as u64
 }
 
 impl Router {
@@ -37,27 +44,42 @@ impl Router {
         decision: SubAckReasonCode,
         identifier: u32,
     ) -> Result<SubAckReasonCode, SubAckReasonCode> {
+        let granted = self.make_subscription(sessions, index, subscription, decision, identifier);
+        self.count_work(sessions);
+        granted
+    }
+
+    fn make_subscription(
+        &mut self,
+        sessions: &mut Sessions,
+        index: SessionIndex,
+        subscription: &Subscription<'_>,
+        decision: SubAckReasonCode,
+        identifier: u32,
+    ) -> Result<SubAckReasonCode, SubAckReasonCode> {
         let allowed = granted_qos(decision)?;
         let filter = subscription.filter;
         self.check_filter(filter)?;
         let qos = subscription.qos.min(allowed).min(self.config.server.maximum_qos);
-        let is_full = self.tree.len() >= self.config.max_subscriptions;
-        let known = self.tree.find(filter);
         let Some(session) = sessions.get_mut(index) else {
             bug!("a session exists while its SUBSCRIBE is worked on");
             return Err(SubAckReasonCode::UnspecifiedError);
         };
         let subscriber = Subscriber::new(index, &session.as_meant(Subscription { qos, ..*subscription }), identifier);
         let handling = subscription.retain_handling;
-        if let Some(list) = known
-            && let Some(position) = session.subscription(list)
-        {
+        let is_full = self.tree.len() >= self.config.max_subscriptions
+            || session.subscriptions().len() >= self.config.max_subscriptions_per_session as usize;
+        let list = if is_full { None } else { self.tree.find_or_insert(filter) };
+        let list = list.or_else(|| self.tree.find(filter)).ok_or(SubAckReasonCode::QuotaExceeded)?;
+        if let Some(position) = session.subscription(list) {
             // A subscription to the same filter is replaced, and no message is lost [MQTT-3.8.4-3, MQTT-3.8.4-4].
             self.tree.replace(list, position, subscriber);
             let walk = session.walk_mut();
             match (handling, walk) {
                 // All messages are sent again.
-                (RetainHandling::SendAtSubscribe, _) => self.request_retained(sessions, list, subscriber),
+                (RetainHandling::SendAtSubscribe, _) => {
+                    self.request_retained(sessions, filter, list, subscriber, false)
+                }
                 (RetainHandling::SendIfNew | RetainHandling::DoNotSend, Some(walk)) => {
                     walk.renew(&mut self.retained, list, subscriber);
                 }
@@ -65,18 +87,28 @@ impl Router {
             }
             return Ok(qos.into());
         }
-        if is_full || session.subscriptions().len() >= self.config.max_subscriptions_per_session as usize {
+        if is_full {
             return Err(SubAckReasonCode::QuotaExceeded);
         }
-        let added = self.tree.find_or_insert(filter).and_then(|list| Some((list, self.tree.push(list, subscriber)?)));
-        let (list, position) = added.ok_or(SubAckReasonCode::QuotaExceeded)?;
+        let position = self.tree.push(list, subscriber).ok_or(SubAckReasonCode::QuotaExceeded)?;
         session.add_subscription(list, position);
-        let is_connected = session.server().is_connected();
-        self.set_connected_in(sessions, index, list, is_connected);
+        let (is_connected, moved) = (session.server().is_connected(), session.subscriptions().len());
+        sessions.work_mut().spend(units_of_moving(moved));
+        sessions.charge_filter(index, Tree::charge_of_filter(filter));
+        if list.is_shared() {
+            self.set_connected(sessions, index, list, is_connected);
+        }
         if handling != RetainHandling::DoNotSend {
-            self.request_retained(sessions, list, subscriber);
+            self.request_retained(sessions, filter, list, subscriber, true);
         }
         Ok(qos.into())
+    }
+
+    /// The most that this many filters with this many bytes in all may take, but for tables and lists that grow.
+    pub(in crate::broker) const fn most_of_filters(count: usize, bytes: usize) -> u64 {
+        // Each byte may be a level.
+        let nodes = count.saturating_add(bytes).saturating_mul(Tree::NODE_SIZE);
+        nodes.saturating_add(bytes) as u64
     }
 
     /// Whether a session has this subscription.
@@ -91,7 +123,7 @@ impl Router {
     }
 
     fn check_filter(&self, filter: TopicFilter<'_>) -> Result<(), SubAckReasonCode> {
-        if self.has_too_many_levels(filter.levels()) {
+        if self.has_too_many_levels(filter.as_bytes()) {
             return Err(SubAckReasonCode::TopicFilterInvalid);
         }
         // A client of 5.0 has got the limits in CONNACK, and is disconnected before this. Earlier versions have no such limits
@@ -107,16 +139,30 @@ impl Router {
     }
 
     /// Lets a session walk over the retained messages that there are now for a subscription.
-    fn request_retained(&mut self, sessions: &mut Sessions, list: ListId, subscriber: Subscriber) {
+    fn request_retained(
+        &mut self,
+        sessions: &mut Sessions,
+        filter: TopicFilter<'_>,
+        list: ListId,
+        subscriber: Subscriber,
+        is_new: bool,
+    ) {
         // The members of a group get no retained messages (section 4.8.2).
         if list.is_shared() {
+            return;
+        }
+        // Most subscriptions are to topics without retained messages.
+        if !self.retained.can_match(filter) {
+            if let Some(walk) = sessions.get_mut(subscriber.session).and_then(Session::walk_mut) {
+                walk.remove(&mut self.retained, list);
+            }
             return;
         }
         let until = self.retained.moment();
         match sessions.start_walk(subscriber.session) {
             Some(walk) => {
                 walk.remove(&mut self.retained, list);
-                walk.push(list, subscriber, until);
+                walk.push(list, subscriber, until, is_new);
             }
             None => bug!("a session exists while its SUBSCRIBE is worked on"),
         }
@@ -129,10 +175,16 @@ impl Router {
         index: SessionIndex,
         filter: TopicFilter<'_>,
     ) -> bool {
-        self.tree.find(filter).is_some_and(|list| self.unsubscribe_list(sessions, index, list))
+        self.tree.find(filter).is_some_and(|list| self.unsubscribe_list(sessions, index, list, filter))
     }
 
-    fn unsubscribe_list(&mut self, sessions: &mut Sessions, index: SessionIndex, list: ListId) -> bool {
+    fn unsubscribe_list(
+        &mut self,
+        sessions: &mut Sessions,
+        index: SessionIndex,
+        list: ListId,
+        filter: TopicFilter<'_>,
+    ) -> bool {
         // A client may unsubscribe from what it is not subscribed to.
         let Some(position) = sessions.get_mut(index).and_then(|session| session.remove_subscription(list)) else {
             return false;
@@ -140,39 +192,36 @@ impl Router {
         if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
             walk.remove(&mut self.retained, list);
         }
+        let moved = sessions.get(index).map_or(0, |session| session.subscriptions().len());
+        sessions.work_mut().spend(units_of_moving(moved));
         self.remove_subscriber(sessions, index, list, position);
+        sessions.charge_filter(index, Tree::charge_of_filter(filter).saturating_neg());
         true
     }
 
-    /// Ends one subscription of a session, or one part of its walk; returns whether there was one.
+    /// Ends one subscription of a session that has ended, or one part of its walk; returns whether there was one. The charge ends
+    /// with the session.
     pub(in crate::broker) fn unsubscribe_next(&mut self, sessions: &mut Sessions, index: SessionIndex) -> bool {
         if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
             if walk.remove_first(&mut self.retained) {
+                self.count_work(sessions);
                 return true;
             }
-            sessions.end_walk(index);
+            self.end_walk(sessions, index);
         }
         let Some((list, position)) = sessions.get_mut(index).and_then(Session::pop_subscription) else { return false };
         self.remove_subscriber(sessions, index, list, position);
         true
     }
 
-    /// A session has got a connection, or lost it: it moves in its groups accordingly. Shared subscriptions are the last ones of
-    /// a session.
-    pub(in crate::broker) fn set_connected(&mut self, sessions: &mut Sessions, index: SessionIndex) {
-        let Some(session) = sessions.get(index) else { return bug!("a session exists while its connection changes") };
-        let is_connected = session.server().is_connected();
-        let mut rest = session.subscriptions().len();
-        while let Some(last) = rest.checked_sub(1) {
-            let subscription = sessions.get(index).and_then(|session| session.subscriptions().get(last));
-            let Some(&(list, _)) = subscription.filter(|(list, _)| list.is_shared()) else { return };
-            self.set_connected_in(sessions, index, list, is_connected);
-            rest = last;
-        }
-    }
-
     /// Moves a session to the members of a group that are connected, or to those that are not, if the list is that of a group.
-    fn set_connected_in(&mut self, sessions: &mut Sessions, index: SessionIndex, list: ListId, is_connected: bool) {
+    pub(in crate::broker) fn set_connected(
+        &mut self,
+        sessions: &mut Sessions,
+        index: SessionIndex,
+        list: ListId,
+        is_connected: bool,
+    ) {
         let Some(session) = sessions.get_mut(index) else { return bug!("a member of a group is a session") };
         let Some(old) = session.subscription(list) else { return bug!("a session knows its lists") };
         if let Some((new, other)) = self.tree.set_connected(list, old, is_connected) {
@@ -201,43 +250,42 @@ impl Router {
         {
             session.move_subscription(list, position);
         }
+        self.count_work(sessions);
     }
 
-    /// The stored subscriptions of a session, each with its filter.
-    pub(in crate::broker) fn stored_subscriptions(
+    /// A stored subscription of a session, with its filter.
+    pub(in crate::broker) fn stored_subscription(
         &self,
         index: SessionIndex,
-        session: &Session,
-    ) -> Vec<(ListId, Subscriber, Vec<u8>)> {
-        let stored = session.subscriptions().iter().filter_map(|&(list, position)| {
-            let subscriber = self.tree.get(list, index, position);
-            if subscriber.is_none() {
-                bug!("a subscription is where its session says");
-            }
-            Some((list, *subscriber?, self.tree.filter(list)))
-        });
-        stored.collect()
+        list: ListId,
+        position: u32,
+    ) -> Option<(Subscriber, Vec<u8>)> {
+        let subscriber = self.tree.get(list, index, position);
+        if subscriber.is_none() {
+            bug!("a subscription is where its session says");
+        }
+        Some((*subscriber?, self.tree.filter(list)))
     }
 
     /// Lowers the QoS of a stored subscription, or ends it with the reason code of a refusal.
     ///
     /// # Errors
     ///
-    /// The filter and the reason code of a subscription that has ended.
+    /// The reason code of a subscription that has ended.
     pub(in crate::broker) fn restrict(
         &mut self,
         sessions: &mut Sessions,
         index: SessionIndex,
         list: ListId,
         decision: SubAckReasonCode,
-    ) -> Result<(), (Vec<u8>, SubAckReasonCode)> {
+    ) -> Result<(), SubAckReasonCode> {
         match granted_qos(decision) {
             Ok(QoS::ExactlyOnce) => {}
             Ok(allowed) => self.lower_qos(sessions, index, list, allowed),
             Err(reason_code) => {
                 let filter = self.tree.filter(list);
-                self.unsubscribe_list(sessions, index, list);
-                return Err((filter, reason_code));
+                self.unsubscribe_list(sessions, index, list, TopicFilter::validated(&filter));
+                return Err(reason_code);
             }
         }
         Ok(())
@@ -269,7 +317,8 @@ impl Router {
                 let found = self.tree.find(TopicFilter::validated(&filter));
                 assert_eq!(found, Some(list), "a subscription is found by its filter");
                 let is_connected = self.tree.is_connected(list, position).unwrap_or(session.server().is_connected());
-                assert_eq!(is_connected, session.server().is_connected(), "a group knows which members are connected");
+                let is_right = session.is_moving() || is_connected == session.server().is_connected();
+                assert!(is_right, "a group knows which members are connected");
             }
         }
         self.tree.assert_consistent();

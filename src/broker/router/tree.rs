@@ -1,5 +1,6 @@
 //! The subscriptions: a tree of topic filters, with the subscribers at its nodes (section 4.7).
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::list_id::{GroupIndex, ListId};
@@ -7,7 +8,7 @@ use super::lists::{Lists, Subscribers};
 use super::ordered::OrderedList;
 use super::shared::{Group, MAX_GROUP_NUMBER};
 use super::subscribers::Subscriber;
-use super::trie::{NONE, NodeId, ROOT, Trie};
+use super::trie::{NONE, NodeId, ROOT, Trie, split_level};
 use crate::broker::index::SessionIndex;
 use crate::broker::secret::{KeyedHash, Secret, Use};
 use crate::broker::slab::Slab;
@@ -33,6 +34,8 @@ pub(super) struct Tree {
     shared: u32,
     /// The size of lists and groups on the heap, in bytes.
     heap: usize,
+    /// How many messages on their way hold the lists of a node: it stays meanwhile, so that its id means no other filter.
+    pins: BTreeMap<NodeId, u32>,
 }
 
 /// The subscribers at a node.
@@ -98,10 +101,16 @@ fn split<'a>(filter: &TopicFilter<'a>) -> (Option<&'a [u8]>, bool) {
     }
 }
 
-/// The first of some levels, and the others.
-fn split_level(levels: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let mut parts = levels.splitn(2, |&byte| byte == b'/');
-    (parts.next().unwrap_or_default(), parts.next())
+/// Number of levels at the beginning of `tail`, without its last one, that `rest` begins with too.
+fn count_common(tail: &[u8], rest: Option<&[u8]>) -> usize {
+    let (mut tail, mut rest, mut count) = (tail, rest, 0_usize);
+    while let Some(levels) = rest
+        && let ((level, Some(behind)), (wanted, others)) = (split_level(tail), split_level(levels))
+        && level == wanted
+    {
+        (tail, rest, count) = (behind, others, count.saturating_add(1));
+    }
+    count
 }
 
 /// How the levels that a node stores behind its own compare with the rest of a topic.
@@ -120,12 +129,22 @@ pub(super) fn fit(tail: Option<&[u8]>, rest: Option<&[u8]>) -> Fit {
         (None, Some(_)) => Fit::Beginning,
         (Some(_), None) => Fit::No,
         (Some(tail), Some(rest)) => {
-            let mut levels = rest.split(|&byte| byte == b'/');
-            let mut tail = tail.split(|&byte| byte == b'/');
-            if !tail.all(|wanted| levels.next().is_some_and(|level| wanted == b"+" || wanted == level)) {
-                return Fit::No;
+            let mut rest = rest.iter();
+            for &byte in tail {
+                if byte == b'+' {
+                    // It is a level by itself, and stands for one of the topic.
+                    while rest.as_slice().first().is_some_and(|&byte| byte != b'/') {
+                        rest.next();
+                    }
+                } else if rest.next() != Some(&byte) {
+                    return Fit::No;
+                }
             }
-            if levels.next().is_none() { Fit::Whole } else { Fit::Beginning }
+            match rest.next() {
+                None => Fit::Whole,
+                Some(b'/') => Fit::Beginning,
+                Some(_) => Fit::No,
+            }
         }
     }
 }
@@ -140,6 +159,9 @@ fn share_hash(hash: &KeyedHash, list: ListId, name: &[u8]) -> u64 {
 }
 
 impl Tree {
+    /// The size of a node in bytes.
+    pub(super) const NODE_SIZE: usize = Trie::<Entry>::NODE_SIZE;
+
     pub(super) fn new(secret: &Secret) -> Self {
         Self {
             trie: Trie::new(secret.level_hash(Use::Subscriptions)),
@@ -152,6 +174,7 @@ impl Tree {
             subscriptions: 0,
             shared: 0,
             heap: 0,
+            pins: BTreeMap::new(),
         }
     }
 
@@ -168,7 +191,20 @@ impl Tree {
     /// The size in bytes.
     pub(super) fn bytes(&self) -> usize {
         let tables = [self.trie.bytes(), self.lists.bytes(), self.groups.bytes(), self.by_share.bytes()];
-        tables.into_iter().fold(self.heap.saturating_add(self.by_number.bytes()), usize::saturating_add)
+        /// The size of a pin, in bytes, about.
+        const PIN: usize = 16;
+        let others = [self.heap, self.by_number.bytes(), self.pins.len().saturating_mul(PIN)];
+        tables.into_iter().chain(others).fold(0, usize::saturating_add)
+    }
+
+    /// What a subscriber of this filter is charged, in bytes: the filter, each of its levels, and the entry in a list, or the
+    /// group.
+    pub(super) fn charge_of_filter(filter: TopicFilter<'_>) -> i32 {
+        let group = if filter.share_name().is_some() { Slab::<Group>::SLOT_SIZE } else { 0 };
+        let levels = filter.levels().count().saturating_mul(Trie::<Entry>::NODE_SIZE);
+        let entries = [group, levels, core::mem::size_of::<Subscriber>()];
+        let bytes = entries.into_iter().fold(filter.as_bytes().len(), usize::saturating_add);
+        i32::try_from(bytes).unwrap_or(i32::MAX)
     }
 
     /// The size of a list, or of a group, on the heap.
@@ -201,7 +237,7 @@ impl Tree {
         let list = ListId::of_node(self.find_node(path)?, is_multi_level);
         match filter.share_name() {
             None => Some(list),
-            Some(name) => self.group(list, name.as_bytes()),
+            Some(name) => self.group(list, name.as_bytes(), share_hash(&self.hash, list, name.as_bytes())),
         }
     }
 
@@ -245,18 +281,21 @@ impl Tree {
 
     /// The node at the end of these levels, which is made if it does not exist.
     fn find_or_insert_node(&mut self, path: Option<&[u8]>) -> Option<NodeId> {
-        let (mut node, mut path) = (ROOT, path);
+        let (mut node, mut path, mut depth) = (ROOT, path, 0_usize);
         while let Some(levels) = path {
             let (level, rest) = split_level(levels);
+            depth = depth.saturating_add(1);
             let (mut child, end) = match self.trie.child_of(node, self.trie.wanted(level)) {
                 Some(child) => (child, self.trie.tail(child).is_some_and(|tail| Some(tail) == rest)),
                 None => (self.trie.insert(node, level, rest)?, true),
             };
-            if !end && self.trie.tail(child).is_some() {
+            if !end && let Some(tail) = self.trie.tail(child) {
                 let lower = child;
-                child = self.trie.push_down(lower)?;
+                // All levels at once, so that each is copied once.
+                let levels = count_common(tail, rest).saturating_add(1);
+                child = self.trie.push_down(lower, levels)?;
                 if self.trie.level(lower) == b"+" {
-                    self.trie.value_mut(child)?.plus = lower;
+                    self.trie.value_mut(self.trie.parent(lower))?.plus = lower;
                 }
             }
             if level == b"+" {
@@ -265,13 +304,14 @@ impl Tree {
             node = child;
             path = if end { None } else { rest };
         }
+        self.trie.count_levels(depth);
         Some(node)
     }
 
     /// The list of a group that shares a filter.
-    fn group(&self, list: ListId, name: &[u8]) -> Option<ListId> {
+    fn group(&self, list: ListId, name: &[u8], hash: u64) -> Option<ListId> {
         let is_it = |index| self.groups.get(index).is_some_and(|group| group.list() == list && group.name() == name);
-        let found = self.by_share.find(share_hash(&self.hash, list, name), is_it);
+        let found = self.by_share.find(hash, is_it);
         found.map(|group| ListId::of_group(GroupIndex::new(group)))
     }
 
@@ -284,23 +324,21 @@ impl Tree {
         let (path, is_multi_level) = split(&filter);
         let list = ListId::of_node(self.find_or_insert_node(path)?, is_multi_level);
         let Some(name) = filter.share_name() else { return Some(list) };
-        match self.group(list, name.as_bytes()) {
+        let hash = share_hash(&self.hash, list, name.as_bytes());
+        self.trie.count(name.as_bytes().len());
+        match self.group(list, name.as_bytes(), hash) {
             Some(group) => Some(group),
-            None => self.insert_group(list, name.as_bytes()).map(ListId::of_group),
+            None => self.insert_group(list, name.as_bytes(), hash).map(ListId::of_group),
         }
     }
 
     /// Makes a group that shares a filter.
-    fn insert_group(&mut self, list: ListId, name: &[u8]) -> Option<GroupIndex> {
-        let before = self.heap_of(list);
+    fn insert_group(&mut self, list: ListId, name: &[u8], hash: u64) -> Option<GroupIndex> {
         self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
         let number = self.last_number;
         let group = GroupIndex::new(self.groups.insert(Group::new(list, name, number))?.index);
-        let (subscribers, lists) = self.subscribers_mut(list)?;
-        subscribers.insert_group(lists, group)?;
-        self.recount(list, before);
+        self.change(list, |subscribers, lists| subscribers.insert_group(lists, group))??;
         self.recount(ListId::of_group(group), 0);
-        let hash = share_hash(&self.hash, list, name);
         self.by_share.insert(hash, group.get());
         self.by_number.insert(number_hash(number), group.get());
         Some(group)
@@ -308,19 +346,33 @@ impl Tree {
 
     /// Adds a subscriber to a list, and returns its position there if the list is that of a group, else 0.
     pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber) -> Option<u32> {
-        let before = self.heap_of(list);
         let position = match list.group() {
             None => {
-                let (subscribers, lists) = self.subscribers_mut(list)?;
-                subscribers.insert(lists, subscriber)?;
+                self.change(list, |subscribers, lists| subscribers.insert(lists, subscriber))??;
                 0
             }
-            Some(group) => self.groups.get_mut(group.get())?.push(subscriber)?,
+            Some(group) => {
+                let before = self.heap_of(list);
+                let position = self.groups.get_mut(group.get())?.push(subscriber)?;
+                self.recount(list, before);
+                self.shared = self.shared.saturating_add(1);
+                position
+            }
         };
-        self.recount(list, before);
         self.subscriptions = self.subscriptions.saturating_add(1);
-        self.shared = self.shared.saturating_add(u32::from(list.is_shared()));
         Some(position)
+    }
+
+    /// Changes the subscribers of a filter, and counts their lists again.
+    #[inline]
+    fn change<T>(&mut self, list: ListId, change: impl FnOnce(&mut Subscribers, &mut Slab<Lists>) -> T) -> Option<T> {
+        let Self { trie, lists, heap, .. } = self;
+        let entry = trie.value_mut(list.node())?;
+        let subscribers = if list.is_multi_level() { &mut entry.hash } else { &mut entry.own };
+        let before = subscribers.bytes(lists);
+        let result = change(subscribers, lists);
+        *heap = heap.saturating_sub(before).saturating_add(subscribers.bytes(lists));
+        Some(result)
     }
 
     /// Moves the member of a group to those that are connected, or to those that are not. Returns its new position, and the
@@ -356,15 +408,13 @@ impl Tree {
     /// Removes a subscriber. If another member of a group moved to its position, that is returned.
     pub(super) fn remove(&mut self, list: ListId, session: SessionIndex, position: u32) -> Option<Subscriber> {
         self.subscriptions = self.subscriptions.saturating_sub(1);
-        self.shared = self.shared.saturating_sub(u32::from(list.is_shared()));
-        let before = self.heap_of(list);
         let Some(index) = list.group() else {
-            let (subscribers, lists) = self.subscribers_mut(list)?;
-            subscribers.remove(lists, session);
-            self.recount(list, before);
+            self.change(list, |subscribers, lists| subscribers.remove(lists, session))?;
             self.prune(list.node());
             return None;
         };
+        self.shared = self.shared.saturating_sub(1);
+        let before = self.heap_of(list);
         let group = self.groups.get_mut(index.get())?;
         let moved = group.swap_remove(position);
         let is_empty = group.len() == 0;
@@ -375,22 +425,25 @@ impl Tree {
         moved
     }
 
+    /// Takes the work of the changes since the last call, in units: see [`Trie::take_work`].
+    pub(super) const fn take_work(&mut self) -> u64 {
+        self.trie.take_work()
+    }
+
     /// Removes a group that has no members.
     fn remove_group(&mut self, index: GroupIndex) {
         let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
         let list = group.list();
+        self.trie.count(group.name().len()); // it is hashed
         self.heap = self.heap.saturating_sub(group.bytes());
-        let before = self.heap_of(list);
         let is_in_both = self.by_number.remove(number_hash(group.number()), index.get())
             && self.by_share.remove(share_hash(&self.hash, list, group.name()), index.get());
         if !is_in_both {
             bug!("a group is in both tables");
         }
-        let Some((subscribers, lists)) = self.subscribers_mut(list) else {
-            return bug!("a node exists while a group shares its filter");
-        };
-        subscribers.remove_group(lists, index);
-        self.recount(list, before);
+        if self.change(list, |subscribers, lists| subscribers.remove_group(lists, index)).is_none() {
+            bug!("a node exists while a group shares its filter");
+        }
         self.prune(list.node());
     }
 
@@ -400,6 +453,7 @@ impl Tree {
         while node != ROOT
             && !self.trie.has_children(node)
             && self.trie.value(node).is_some_and(|entry| entry.own.is_none() && entry.hash.is_none())
+            && !self.pins.contains_key(&node)
         {
             let parent = self.trie.parent(node);
             if let Some(entry) = self.trie.value_mut(parent)
@@ -412,9 +466,21 @@ impl Tree {
         }
     }
 
-    /// Whoever holds lists over calls since it had this number: nodes that were freed later keep their ids.
-    pub(super) const fn hold(&mut self, last: u64, oldest: Option<u64>) {
-        self.trie.hold(last, oldest);
+    /// Lets a list keep its id while a message on its way to it holds the id over calls.
+    pub(super) fn pin(&mut self, list: ListId) {
+        let pins = self.pins.entry(list.node()).or_default();
+        *pins = pins.saturating_add(1);
+    }
+
+    /// A message does not hold a list any more.
+    pub(super) fn unpin(&mut self, list: ListId) {
+        let node = list.node();
+        let Some(pins) = self.pins.get_mut(&node) else { return bug!("a list that is held is pinned") };
+        *pins = pins.saturating_sub(1);
+        if *pins == 0 {
+            self.pins.remove(&node);
+            self.prune(node);
+        }
     }
 
     /// The nodes, for a search.
@@ -423,8 +489,21 @@ impl Tree {
         &self.trie
     }
 
+    /// The subscribers of the only matching filter that do not share the subscription, and the groups that do. `None` if several
+    /// filters match.
+    #[inline]
+    pub(super) fn only(&self, matches: &Matches) -> Option<(ListId, OrderedList<'_>, &[GroupIndex])> {
+        let [list] = matches.0[..] else { return None };
+        let subscribers = self.subscribers(list)?;
+        Some((list, subscribers.own(&self.lists), subscribers.groups(&self.lists)))
+    }
+
     /// Number of subscribers of the matching filters, and of groups that share them.
+    #[inline]
     pub(super) fn count(&self, matches: &Matches) -> usize {
+        if let Some((_, own, groups)) = self.only(matches) {
+            return own.len().saturating_add(groups.len());
+        }
         let lists = matches.0.iter().filter_map(|&list| self.subscribers(list));
         let counts = lists.map(|it| it.own(&self.lists).len().saturating_add(it.groups(&self.lists).len()));
         counts.fold(0, usize::saturating_add)
@@ -468,7 +547,10 @@ impl Tree {
         let (mut own, mut shared, mut heap) = (0_usize, 0_usize, 0_usize);
         for node in self.trie.iter() {
             let Some(entry) = self.trie.value(node) else { continue };
-            let is_needed = !entry.own.is_none() || !entry.hash.is_none() || self.trie.has_children(node);
+            let is_needed = !entry.own.is_none()
+                || !entry.hash.is_none()
+                || self.trie.has_children(node)
+                || self.pins.contains_key(&node);
             assert!(node == ROOT || is_needed, "a node without subscribers has children");
             for subscribers in [&entry.own, &entry.hash] {
                 own = own.saturating_add(subscribers.own(&self.lists).len());
@@ -493,10 +575,11 @@ impl Tree {
 
     /// The group with this number, if it shares a filter that matches. Numbers are used again after a very long time: whatever
     /// group has the number then, it is subscribed to the topic.
-    pub(super) fn find_group(&self, number: u32, topic: TopicName<'_>) -> Option<GroupIndex> {
+    pub(super) fn find_group(&mut self, number: u32, topic: TopicName<'_>) -> Option<GroupIndex> {
         let is_it = |index| self.groups.get(index).is_some_and(|group| group.number() == number);
         let index = self.by_number.find(number_hash(number), is_it)?;
         let filter = self.filter(self.groups.get(index)?.list());
+        self.trie.count(filter.len().saturating_add(topic.as_bytes().len()));
         TopicFilter::validated(&filter).matches(topic).then(|| GroupIndex::new(index))
     }
 

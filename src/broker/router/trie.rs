@@ -3,7 +3,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::broker::pieces::Pieces;
+use crate::broker::jobs::work::Work;
+use crate::broker::pool::Pool;
 use crate::broker::secret::LevelHash;
 use crate::broker::table::Table;
 
@@ -24,18 +25,13 @@ pub(super) const NONE: NodeId = 0;
 /// with a secret, so that no client can choose topics that collide.
 #[derive(Clone)]
 pub(super) struct Trie<V> {
-    nodes: Pieces<Node<V>, 1024>,
+    nodes: Pool<Node<V>, 1024, 16>,
     by_path: Table,
     hash: LevelHash,
-    /// The free nodes, from the one that was freed first on: it is used next.
-    free: NodeId,
-    last_free: NodeId,
-    /// The number of the last holder of node ids, and of the oldest one that still holds some. A node that was freed since
-    /// that began is not used again, so that its id means no other node meanwhile.
-    last_holder: u32,
-    oldest_holder: Option<u32>,
     /// The size of the texts that are on the heap, in bytes.
     long_texts: usize,
+    /// The work of changes that was not [taken](Self::take_work) yet, in units.
+    work: u64,
 }
 
 /// With the value of a tree of subscriptions a node fills a cache line.
@@ -43,9 +39,9 @@ pub(super) struct Trie<V> {
 #[repr(align(64))]
 struct Node<V> {
     parent: NodeId,
-    /// The number of children; of a free node, the node that was freed next.
+    /// The number of children.
     children: u32,
-    /// The hash of the levels down to this one; of a free node, the number of the last holder when it was freed.
+    /// The hash of the levels down to this one.
     path: Path,
     text: Text,
     value: V,
@@ -112,6 +108,14 @@ impl Text {
         }
     }
 
+    /// The size of the levels, in bytes.
+    const fn len(&self) -> usize {
+        match self {
+            Self::Short { len, .. } => *len as usize,
+            Self::Long { text, .. } => text.len(),
+        }
+    }
+
     #[inline]
     fn head(&self) -> &[u8] {
         match self {
@@ -138,6 +142,12 @@ impl<V: Default> Node<V> {
     }
 }
 
+/// The first of some levels, and the others.
+pub(super) fn split_level(levels: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut parts = levels.splitn(2, |&byte| byte == b'/');
+    (parts.next().unwrap_or_default(), parts.next())
+}
+
 /// The levels of a topic.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Levels(Vec<LevelOf>);
@@ -160,6 +170,11 @@ impl LevelOf {
 }
 
 impl Levels {
+    /// The size on the heap, in bytes.
+    pub(super) const fn heap(&self) -> usize {
+        self.0.capacity().saturating_mul(core::mem::size_of::<LevelOf>())
+    }
+
     /// Number of levels.
     pub(super) const fn len(&self) -> u32 {
         self.0.len() as u32
@@ -193,18 +208,9 @@ impl<V: Default> Trie<V> {
     pub(super) const NODE_SIZE: usize = core::mem::size_of::<Node<V>>();
 
     pub(super) fn new(hash: LevelHash) -> Self {
-        let mut nodes = Pieces::new();
-        nodes.push(Node::new(Path::ROOT, NONE, Text::new(b"", None)));
-        Self {
-            nodes,
-            by_path: Table::new(),
-            hash,
-            free: NONE,
-            last_free: NONE,
-            last_holder: 0,
-            oldest_holder: None,
-            long_texts: 0,
-        }
+        let mut nodes = Pool::new();
+        nodes.insert(|_| Node::new(Path::ROOT, NONE, Text::new(b"", None)));
+        Self { nodes, by_path: Table::new(), hash, long_texts: 0, work: 0 }
     }
 
     /// A level, with its hash.
@@ -252,12 +258,15 @@ impl<V: Default> Trie<V> {
     #[inline]
     pub(super) fn read_levels(&self, topic: &[u8], levels: &mut Levels) {
         levels.0.clear();
-        let (mut start, mut path) = (0, Path::ROOT);
-        for text in topic.split(|&byte| byte == b'/') {
-            let wanted = self.wanted(text);
+        let (mut rest, mut start, mut path) = (Some(topic), 0_usize, Path::ROOT);
+        while let Some(text) = rest {
+            let len = text.iter().position(|&byte| byte == b'/').unwrap_or(text.len());
+            let wanted = self.wanted(text.get(..len).unwrap_or_default());
             path = path.then(wanted);
-            levels.0.push(LevelOf { hash: wanted.hash, path, start, len: text.len() as u32 });
-            start = start.wrapping_add(text.len() as u32).wrapping_add(1);
+            levels.0.push(LevelOf { hash: wanted.hash, path, start: start as u32, len: len as u32 });
+            let behind = len.wrapping_add(1);
+            start = start.wrapping_add(behind);
+            rest = text.get(behind..);
         }
     }
 
@@ -331,8 +340,25 @@ impl<V: Default> Trie<V> {
         }
     }
 
+    /// Takes the work of the changes since the last call, in units: one for each node that was made or removed, and one for
+    /// each 256 bytes of text.
+    pub(super) const fn take_work(&mut self) -> u64 {
+        core::mem::replace(&mut self.work, 0)
+    }
+
+    /// Counts an item of this many bytes among the changes.
+    pub(super) const fn count(&mut self, bytes: usize) {
+        self.work = self.work.saturating_add(Work::units_of(bytes));
+    }
+
+    /// Counts levels that were looked up for a change.
+    pub(super) const fn count_levels(&mut self, levels: usize) {
+        self.work = self.work.saturating_add(Work::more_units_of_text(0, levels));
+    }
+
     /// Makes a child that does not exist yet, with the levels in `tail` stored in it; `None` if no id is left.
     pub(super) fn insert(&mut self, parent: NodeId, level: &[u8], tail: Option<&[u8]>) -> Option<NodeId> {
+        self.count(level.len().saturating_add(tail.map_or(0, <[u8]>::len)));
         let path = self.node(parent)?.path.then(self.wanted(level));
         let id = self.add(Node::new(path, parent, Text::new(level, tail)))?;
         let parent = self.node_mut(parent)?;
@@ -341,52 +367,48 @@ impl<V: Default> Trie<V> {
         Some(id)
     }
 
-    /// Splits a node with several levels: a new node for its first level goes above it, and is returned. The lower node keeps
-    /// its id.
-    pub(super) fn push_down(&mut self, id: NodeId) -> Option<NodeId> {
-        let Node { path, parent, text, .. } = self.node(id)?;
-        let (path, parent, text) = (*path, *parent, text.clone());
-        let mut levels = text.tail()?.splitn(2, |&byte| byte == b'/');
-        let (level, tail) = (levels.next()?, levels.next());
-        let upper = self.add(Node { children: 1, ..Node::new(path, parent, Text::new(text.head(), None)) })?;
-        if !self.by_path.replace(path.hash(), id, upper) {
-            bug!("each node is in the table");
+    /// Splits a node with several levels: new nodes for the first of them, so many as are wanted, go above it, and the first of
+    /// those is returned. The lower node keeps its id, and at least its last level.
+    pub(super) fn push_down(&mut self, id: NodeId, levels: usize) -> Option<NodeId> {
+        let Node { path, parent, text, .. } = self.node_mut(id)?;
+        let (mut path, mut parent) = (*path, *parent);
+        let text = core::mem::replace(text, Text::new(b"", None));
+        self.long_texts = self.long_texts.saturating_sub(text.bytes());
+        self.count(text.len());
+        let (mut level, mut rest) = (text.head(), text.tail());
+        let mut first = None;
+        for _ in 0..levels {
+            let Some(behind) = rest else { break };
+            let Some(upper) = self.add(Node { children: 1, ..Node::new(path, parent, Text::new(level, None)) }) else {
+                break; // no id is left
+            };
+            self.count(level.len());
+            if first.is_none() {
+                first = Some(upper);
+                if !self.by_path.replace(path.hash(), id, upper) {
+                    bug!("each node is in the table");
+                }
+            } else {
+                self.by_path.insert(path.hash(), upper);
+            }
+            (level, rest) = split_level(behind);
+            path = path.then(self.wanted(level));
+            parent = upper;
         }
-        let lower_path = path.then(self.wanted(level));
+        let lower_text = Text::new(level, rest);
+        self.long_texts = self.long_texts.saturating_add(lower_text.bytes());
         let lower = self.nodes.get_mut(id)?;
-        lower.path = lower_path;
-        lower.parent = upper;
-        let old = core::mem::replace(&mut lower.text, Text::new(level, tail)).bytes();
-        self.long_texts = self.long_texts.saturating_sub(old).saturating_add(lower.text.bytes());
-        self.by_path.insert(lower_path.hash(), id);
-        Some(upper)
+        (lower.path, lower.parent, lower.text) = (path, parent, lower_text);
+        if first.is_some() {
+            self.by_path.insert(path.hash(), id);
+        }
+        first
     }
 
     /// Adds a node, which the table does not have yet.
     fn add(&mut self, new: Node<V>) -> Option<NodeId> {
         self.long_texts = self.long_texts.saturating_add(new.text.bytes());
-        let id = self.free;
-        // The first free node was freed earlier than the others.
-        let is_held = |node: &Node<V>| {
-            self.oldest_holder.is_some_and(|oldest| node.path.0.wrapping_sub(oldest).cast_signed() >= 0)
-        };
-        if id == NONE || self.node(id).is_none_or(is_held) {
-            return self.nodes.push(new);
-        }
-        self.free = core::mem::replace(self.node_mut(id)?, new).children;
-        if self.free == NONE {
-            self.last_free = NONE;
-        }
-        Some(id)
-    }
-
-    /// Whoever holds node ids over calls: the number of the last that has begun to, and of the oldest that still does.
-    pub(super) const fn hold(&mut self, last: u64, oldest: Option<u64>) {
-        self.last_holder = last as u32;
-        self.oldest_holder = match oldest {
-            Some(oldest) => Some(oldest as u32),
-            None => None,
-        };
+        self.nodes.insert(|_| new)
     }
 
     /// Removes a node that has no children.
@@ -402,19 +424,12 @@ impl<V: Default> Trie<V> {
             Some(parent) => parent.children = parent.children.saturating_sub(1),
             None => bug!("a node has a parent"),
         }
-        let freed_at = Path(self.last_holder);
         if let Some(node) = self.nodes.get_mut(id) {
-            self.long_texts = self.long_texts.saturating_sub(node.text.bytes());
-            *node = Node::new(freed_at, NONE, Text::new(b"", None));
+            let old = core::mem::replace(node, Node::new(Path::ROOT, NONE, Text::new(b"", None)));
+            self.long_texts = self.long_texts.saturating_sub(old.text.bytes());
+            self.count(old.text.bytes());
         }
-        match core::mem::replace(&mut self.last_free, id) {
-            NONE => self.free = id,
-            last => {
-                if let Some(last) = self.node_mut(last) {
-                    last.children = id;
-                }
-            }
-        }
+        self.nodes.free(id, |_, _| {});
     }
 
     /// The size in bytes, without what the values of nodes have on the heap.
@@ -422,7 +437,7 @@ impl<V: Default> Trie<V> {
         self.nodes.bytes().saturating_add(self.by_path.bytes()).saturating_add(self.long_texts)
     }
 
-    /// Number of nodes, with free ones.
+    /// Number of nodes.
     pub(super) const fn len(&self) -> u32 {
         self.nodes.len()
     }

@@ -21,6 +21,17 @@ impl IdSet {
         self.len as usize
     }
 
+    /// Returns whether something is on the heap.
+    #[inline]
+    pub(crate) const fn has_heap(&self) -> bool {
+        self.many.is_some()
+    }
+
+    /// Returns the size in bytes on the heap.
+    pub(crate) const fn heap(&self) -> usize {
+        if self.has_heap() { core::mem::size_of::<[u64; WORDS]>() } else { 0 }
+    }
+
     pub(crate) fn contains(&self, id: PacketId) -> bool {
         match &self.many {
             Some(bits) => bits.get(word(id)).is_some_and(|word| word & bit(id) != 0),

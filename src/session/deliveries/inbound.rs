@@ -6,6 +6,7 @@ use alloc::collections::VecDeque;
 use super::ack::OrderedAck;
 use super::id_set::IdSet;
 use crate::codec::{PacketId, PubAckReasonCode, QoS};
+use crate::heap_size;
 
 /// The received messages whose delivery is not complete.
 #[derive(Clone, Default)]
@@ -73,6 +74,20 @@ pub(crate) enum NotOwed {
 }
 
 impl Inbound {
+    /// Returns whether something is on the heap.
+    #[inline]
+    pub(crate) const fn has_heap(&self) -> bool {
+        self.received.has_heap() | self.rare.is_some()
+    }
+
+    /// Returns the size in bytes on the heap.
+    pub(crate) fn heap(&self) -> usize {
+        self.received.heap().saturating_add(self.rare.as_ref().map_or(0, |rare| {
+            let acks = heap_size::queue(&rare.acks).saturating_add(rare.carried.heap());
+            acks.saturating_add(core::mem::size_of::<Rare>())
+        }))
+    }
+
     /// Registers an arriving message of QoS 1 or 2.
     #[inline]
     pub(crate) fn arrive(&mut self, id: PacketId, qos: QoS, receive_maximum: u16) -> Arrival {

@@ -125,6 +125,18 @@ impl Deliveries {
         &self.outbound
     }
 
+    /// Returns whether something is on the heap besides the messages in flight.
+    #[inline]
+    pub(crate) const fn has_more_heap(&self) -> bool {
+        self.queue.is_some() | self.inbound.has_heap()
+    }
+
+    /// Returns the size in bytes of what is on the heap besides the messages in flight, without the packets that are stored.
+    pub(crate) fn more_heap(&self) -> usize {
+        let queue = self.queue.as_ref().map_or(0, |queue| queue.heap().saturating_add(core::mem::size_of::<Queue>()));
+        self.inbound.heap().saturating_add(queue)
+    }
+
     /// Returns the account of the messages and requests that are stored.
     #[inline]
     pub(crate) const fn budget(&self) -> &Budget {

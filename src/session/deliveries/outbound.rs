@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use super::packet_id::PacketIds;
+use super::packet_id::{PacketIds, Reused};
 use super::stage::{Ack, Stage, Step};
 use crate::codec::PacketId;
 use crate::session::store::stored::Stored;
@@ -104,6 +104,13 @@ impl Flow {
     }
 }
 
+impl Reused for Flow {
+    #[inline]
+    fn kept(&self) -> usize {
+        self.stored.kept()
+    }
+}
+
 /// The value of an unused slot.
 impl Default for Flow {
     fn default() -> Self {
@@ -136,6 +143,17 @@ impl Outbound {
     /// Counts the operations whose outcome is not reported yet, by looking at each.
     pub(crate) fn count_unreported(&self) -> usize {
         self.flows.iter().filter(|(_, flow)| !flow.is_reported).count()
+    }
+
+    /// Returns whether one more operation needs no larger table than that of a few operations.
+    pub(crate) fn has_spare_id(&self) -> bool {
+        self.flows.has_spare_id()
+    }
+
+    /// Returns the size of the table in bytes.
+    #[inline]
+    pub(crate) fn heap(&self) -> usize {
+        self.flows.bytes()
     }
 
     /// Returns the number of packet identifiers in use.

@@ -17,7 +17,24 @@ pub(crate) struct PacketIds<T> {
     first_free: u16,
     last_free: u16,
     used: u16,
+    /// The size of what free slots keep, in [`UNIT`]s.
+    kept: u16,
 }
+
+/// A value that keeps memory for its next use while its slot is free.
+pub(crate) trait Reused: Default {
+    /// Returns the number of bytes that the value keeps: at most [`MAX_KEPT`].
+    fn kept(&self) -> usize;
+}
+
+/// Maximum number of bytes that a value may keep.
+pub(crate) const MAX_KEPT: usize = 256;
+
+/// What slots keep is counted in units of this number of bytes, rounded.
+const UNIT: usize = 16;
+
+/// Number of slots that may keep something, so that the count fits into 16 bits.
+const KEEPING: usize = u16::MAX as usize / (MAX_KEPT / UNIT);
 
 /// Minimum number of identifiers in rotation, so that a repeated answer does not match another operation.
 const FEW: usize = 16;
@@ -29,9 +46,9 @@ struct Slot<T> {
     value: T,
 }
 
-impl<T: Default> PacketIds<T> {
+impl<T: Reused> PacketIds<T> {
     pub(crate) const fn new() -> Self {
-        Self { slots: Vec::new(), first_free: 0, last_free: 0, used: 0 }
+        Self { slots: Vec::new(), first_free: 0, last_free: 0, used: 0, kept: 0 }
     }
 
     /// Creates a table with these values, for a session that is restored.
@@ -72,7 +89,7 @@ impl<T: Default> PacketIds<T> {
     }
 
     /// Takes [`next_id`](Self::next_id) into use. Its value is a default or an old one, which the caller overwrites.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self) -> Option<(PacketId, &mut T)> {
         let id = self.next_id()?;
         let is_fresh = self.takes_fresh_place();
@@ -85,6 +102,7 @@ impl<T: Default> PacketIds<T> {
             if self.first_free == 0 {
                 self.last_free = 0;
             }
+            self.kept = self.kept.wrapping_sub(units(&slot.value)); // it was added when the slot became free
         }
         slot.is_used = true;
         self.used = self.used.saturating_add(1);
@@ -96,6 +114,11 @@ impl<T: Default> PacketIds<T> {
     #[inline]
     fn takes_fresh_place(&self) -> bool {
         self.first_free == 0 || self.slots.len() < FEW
+    }
+
+    /// Returns whether an identifier is free that was used before, or less than [`FEW`] were.
+    pub(crate) fn has_spare_id(&self) -> bool {
+        self.first_free != 0 || self.slots.len() < FEW
     }
 
     #[inline]
@@ -116,13 +139,17 @@ impl<T: Default> PacketIds<T> {
     }
 
     /// Frees the identifier.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn free(&mut self, id: PacketId) {
         if let Some(slot) = self.slots.get_mut(index(id))
             && slot.is_used
         {
             slot.is_used = false;
             slot.next_free = 0;
+            if index(id) >= KEEPING {
+                slot.value = T::default();
+            }
+            self.kept = self.kept.wrapping_add(units(&slot.value));
             self.used = self.used.saturating_sub(1);
             self.free_place(id.get());
         }
@@ -141,6 +168,13 @@ impl<T: Default> PacketIds<T> {
         self.slots.iter_mut().filter(|slot| slot.is_used).map(|slot| &mut slot.value)
     }
 
+    /// Returns the size of the table in bytes, with what free slots keep.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        let slots = self.slots.capacity().wrapping_mul(core::mem::size_of::<Slot<T>>());
+        slots.wrapping_add(usize::from(self.kept).wrapping_mul(UNIT))
+    }
+
     /// Releases the memory if no identifier is in use. Identifiers then start again from 1.
     pub(crate) fn shrink(&mut self) {
         if self.used == 0 {
@@ -157,6 +191,11 @@ impl<T: Default> PacketIds<T> {
         }
         self.last_free = id;
     }
+}
+
+#[inline]
+fn units<T: Reused>(value: &T) -> u16 {
+    (value.kept().wrapping_add(UNIT / 2) / UNIT) as u16
 }
 
 const fn index(id: PacketId) -> usize {

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::codec::QoS;
+use crate::heap_size;
 use crate::session::store::stored::Stored;
 use crate::session::token::Token;
 use crate::time::Instant;
@@ -356,6 +357,13 @@ impl Queue {
             line.entries.shrink_to_fit();
         }
         self.expiries.shrink_to_fit();
+    }
+
+    /// Returns the size in bytes on the heap, without that of the packets.
+    pub(crate) fn heap(&self) -> usize {
+        let lines = [&self.windowed, &self.unacknowledged, &self.requests].map(|line| heap_size::queue(&line.entries));
+        let expiries = self.expiries.capacity().saturating_mul(core::mem::size_of::<Reverse<(Instant, Token)>>());
+        lines.into_iter().fold(expiries, usize::saturating_add)
     }
 
     /// Returns whether the counts agree with the entries, which are in the order of their tokens, and all expiries are

@@ -138,6 +138,35 @@ impl Engine {
         self.link.hand_over()
     }
 
+    /// Returns the size in bytes on the heap of the output and of the table of messages in flight.
+    #[inline]
+    pub(crate) fn buffers(&self) -> usize {
+        self.link.output().capacity().wrapping_add(self.deliveries.outbound().heap())
+    }
+
+    /// Returns whether something else is on the heap.
+    #[inline]
+    pub(crate) const fn has_more_heap(&self) -> bool {
+        self.has_rare_heap() | self.effects.report().has_outcome()
+    }
+
+    /// As [`has_more_heap`](Self::has_more_heap), of an engine that has no outcome to report.
+    #[inline]
+    pub(crate) const fn has_rare_heap(&self) -> bool {
+        self.link.has_aliases() | self.deliveries.has_more_heap() | self.effects.report().has_in_output()
+    }
+
+    /// Returns the size in bytes of what else is on the heap, without the packets that are stored, and the journal.
+    pub(crate) fn more_heap(&self) -> usize {
+        let parts = [self.deliveries.more_heap(), self.effects.report().heap()];
+        parts.into_iter().fold(self.link.aliases(), usize::saturating_add)
+    }
+
+    /// Returns the size of the topic aliases in bytes.
+    pub(crate) fn aliases(&self) -> usize {
+        self.link.aliases()
+    }
+
     /// Returns whether there is an outcome to report that no packet has caused.
     #[inline]
     pub(crate) fn has_report(&self) -> bool {
@@ -437,7 +466,7 @@ impl Engine {
         let token = self.deliveries.enqueue(&limits, request.kind(), now, u32::MAX, stored, effects);
         // Requests are rare: all go through the queue.
         if self.can_send_more(&limits) {
-            self.send_more(peer, &limits);
+            self.send_more(peer, &limits, u32::MAX);
         }
         Ok(token)
     }
@@ -451,11 +480,12 @@ impl Engine {
             && self.deliveries.has_next(self.deliveries.next_source(limits))
     }
 
-    /// Sends as many packets as possible: first the messages to be sent again, then the queue in order.
+    /// Sends as many packets as possible: first the messages to be sent again, then the queue in order. Stops when `most`
+    /// units are sent, where a packet counts as one, and one more for each 256 bytes.
     #[cold]
-    pub(crate) fn send_more(&mut self, peer: &mut impl Peer, limits: &ConnectionLimits) {
+    pub(crate) fn send_more(&mut self, peer: &mut impl Peer, limits: &ConnectionLimits, most: u32) {
         let Self { now, link, effects, deliveries } = self;
-        Backlog::new(*now, link, deliveries, effects, limits).send(peer);
+        Backlog::new(*now, link, deliveries, effects, limits).send(peer, most);
     }
 
     /// Gives up the operation with this token.
@@ -539,10 +569,10 @@ impl Engine {
         self.link.sends_full_topics() && self.sends_at_once(limits, QoS::AtMostOnce, 0)
     }
 
-    /// Appends an encoded PUBLISH of QoS 0. It has no token and no outcome.
+    /// Appends an encoded PUBLISH of QoS 0. It has no token and no outcome. Returns whether the buffer of the output has grown.
     #[inline]
-    pub(crate) fn append_encoded(&mut self, packet: &[u8]) {
-        self.link.append(packet);
+    pub(crate) fn append_encoded(&mut self, packet: &[u8]) -> bool {
+        self.link.append(packet)
     }
 
     /// Panics if the parts of the session contradict each other.

@@ -5,23 +5,37 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
+use crate::heap_size::{self, ARC};
+
 /// The mappings of the topic aliases of the peer.
 #[derive(Clone, Default)]
-pub(crate) struct InboundAliases(BTreeMap<u16, Arc<[u8]>>);
+pub(crate) struct InboundAliases {
+    topics: BTreeMap<u16, Arc<[u8]>>,
+    /// The size of the topics, in bytes.
+    bytes: usize,
+}
 
 impl InboundAliases {
+    /// Returns the size in bytes on the heap.
+    pub(crate) fn heap(&self) -> usize {
+        let entries = heap_size::tree(self.topics.len(), core::mem::size_of::<(u16, Arc<[u8]>)>());
+        entries.saturating_add(self.topics.len().saturating_mul(ARC)).saturating_add(self.bytes)
+    }
+
     /// Maps `alias` to `topic`.
     pub(crate) fn set(&mut self, alias: NonZeroU16, topic: &[u8]) {
-        match self.0.get(&alias.get()) {
+        match self.topics.get(&alias.get()) {
             Some(known) if **known == *topic => {}
             _ => {
-                self.0.insert(alias.get(), topic.into());
+                let old = self.topics.insert(alias.get(), topic.into());
+                let freed = old.map_or(0, |old| old.len());
+                self.bytes = self.bytes.saturating_sub(freed).saturating_add(topic.len());
             }
         }
     }
 
     pub(crate) fn get(&self, alias: NonZeroU16) -> Option<Arc<[u8]>> {
-        self.0.get(&alias.get()).cloned()
+        self.topics.get(&alias.get()).cloned()
     }
 }
 
@@ -34,7 +48,10 @@ pub(crate) struct OutboundAliases {
     max: u16,
     /// The most recently used alias; 0 if there is none.
     newest: u16,
+    /// The size of the topics, in bytes.
+    bytes: usize,
 }
+
 #[derive(Clone)]
 struct Entry {
     topic: Arc<[u8]>,
@@ -54,7 +71,15 @@ pub(crate) enum Alias {
 impl OutboundAliases {
     /// Creates an empty mapping for at most `max` topics.
     pub(crate) const fn new(max: NonZeroU16) -> Self {
-        Self { by_topic: BTreeMap::new(), entries: Vec::new(), max: max.get(), newest: 0 }
+        Self { by_topic: BTreeMap::new(), entries: Vec::new(), max: max.get(), newest: 0, bytes: 0 }
+    }
+
+    /// Returns the size in bytes on the heap.
+    pub(crate) fn heap(&self) -> usize {
+        let by_topic = heap_size::tree(self.by_topic.len(), core::mem::size_of::<(Arc<[u8]>, u16)>());
+        let entries = self.entries.capacity().saturating_mul(core::mem::size_of::<Entry>());
+        let topics = self.entries.len().saturating_mul(ARC).saturating_add(self.bytes);
+        by_topic.saturating_add(entries).saturating_add(topics)
     }
 
     /// Returns the alias that the next message with this topic name will have. The mapping changes only in
@@ -76,9 +101,11 @@ impl OutboundAliases {
         let (Alias::Known(number) | Alias::New(number)) = alias;
         if let Alias::New(_) = alias {
             let topic: Arc<[u8]> = topic.into();
+            self.bytes = self.bytes.saturating_add(topic.len());
             match self.entries.get_mut(usize::from(number.get()).wrapping_sub(1)) {
                 Some(entry) => {
                     let replaced = core::mem::replace(&mut entry.topic, Arc::clone(&topic));
+                    self.bytes = self.bytes.saturating_sub(replaced.len());
                     self.by_topic.remove(&replaced);
                 }
                 None => {

@@ -122,6 +122,21 @@ impl Link {
         self.transmit = transmit;
     }
 
+    /// Returns whether there are topic aliases.
+    #[inline]
+    pub(crate) const fn has_aliases(&self) -> bool {
+        self.inbound_aliases.is_some() | self.outbound_aliases.is_some()
+    }
+
+    /// Returns the size of the topic aliases in bytes.
+    pub(crate) fn aliases(&self) -> usize {
+        let inbound =
+            self.inbound_aliases.as_ref().map_or(0, |it| it.heap().saturating_add(core::mem::size_of_val(&**it)));
+        let outbound = self.outbound_aliases.as_ref();
+        let outbound = outbound.map_or(0, |it| it.heap().saturating_add(core::mem::size_of_val(&**it)));
+        inbound.saturating_add(outbound)
+    }
+
     /// Removes and returns the output. The bytes in it count as taken.
     pub(crate) fn hand_over(&mut self) -> Transmit {
         self.transmit.hand_over()

@@ -192,8 +192,8 @@ impl Link {
 
     /// Appends an encoded packet.
     #[inline]
-    pub(crate) fn append(&mut self, packet: &[u8]) {
-        self.transmit.append(packet);
+    pub(crate) fn append(&mut self, packet: &[u8]) -> bool {
+        self.transmit.append(packet)
     }
 
     /// Puts a DISCONNECT with this reason code into the output, in 5.0 \[MQTT-4.13.1-1\].

@@ -48,6 +48,15 @@ struct Shared {
     len: usize,
 }
 
+impl Shared {
+    /// Returns the size in bytes, without the payloads.
+    #[cold]
+    fn heap(&self) -> usize {
+        let payloads = self.payloads.capacity().saturating_mul(core::mem::size_of::<(usize, Bytes)>());
+        payloads.saturating_add(core::mem::size_of::<Self>())
+    }
+}
+
 /// Payloads of this size or larger that were given as [`Bytes`] are not copied.
 pub(crate) const LARGE: usize = 2048;
 
@@ -67,11 +76,11 @@ impl Transmit {
     /// Returns the size of the buffer, in bytes, without shared payloads.
     #[inline]
     pub(crate) fn capacity(&self) -> usize {
-        let shared = self.shared.as_ref().map_or(0, |shared| {
-            let payloads = shared.payloads.capacity().saturating_mul(core::mem::size_of::<(usize, Bytes)>());
-            payloads.saturating_add(core::mem::size_of::<Shared>())
-        });
-        self.bytes.capacity().saturating_add(shared)
+        let own = self.bytes.capacity();
+        match &self.shared {
+            None => own,
+            Some(shared) => own.saturating_add(shared.heap()),
+        }
     }
 
     /// Returns the number of bytes that have not been taken.
@@ -152,9 +161,12 @@ impl Transmit {
         self.answers.bytes >= count && self.len() as u32 >= count
     }
 
-    /// Appends an encoded packet.
-    pub(crate) fn append(&mut self, packet: &[u8]) {
+    /// Appends an encoded packet. Returns whether the buffer has grown.
+    #[inline]
+    pub(crate) fn append(&mut self, packet: &[u8]) -> bool {
+        let has_room = self.bytes.capacity().wrapping_sub(self.bytes.len()) >= packet.len();
         self.bytes.extend_from_slice(packet);
+        !has_room
     }
 
     /// Appends a payload without copying it.

@@ -11,6 +11,7 @@ use super::payload::StoredPayload;
 use crate::codec::{
     self, Decoded, Delivery, EncodeError, Limits, Packet, PacketId, Publish, PublishParts, PublishProperties, Version,
 };
+use crate::session::deliveries::packet_id::MAX_KEPT;
 use crate::session::message_ref::MessageRef;
 use crate::session::request::Request;
 
@@ -34,9 +35,6 @@ pub(crate) enum Content<'a> {
     Request(Request<'a>),
 }
 
-/// Largest capacity, in bytes, of a buffer that is reused for the next packet.
-const REUSED: usize = 256;
-
 impl Stored {
     /// Replaces the stored packet by an encoded one.
     #[inline]
@@ -52,11 +50,17 @@ impl Stored {
         if self.payload.is_some() {
             self.payload = None;
         }
-        if self.packet.capacity() > REUSED {
+        if self.packet.capacity() > MAX_KEPT {
             self.packet = Vec::new();
         } else {
             self.packet.clear();
         }
+    }
+
+    /// Returns the number of bytes that are kept for the next packet after [`clear`](Self::clear).
+    #[inline]
+    pub(crate) const fn kept(&self) -> usize {
+        self.packet.capacity()
     }
 
     /// Stores a message. `large`, if present, is stored by reference and replaces the payload of the message.
@@ -115,6 +119,14 @@ impl Stored {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.packet.len().saturating_add(self.payload().map_or(0, Bytes::len))
+    }
+
+    /// Returns the size in bytes on the heap, without the payload that is stored by reference.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn heap(&self) -> usize {
+        self.packet
+            .capacity()
+            .saturating_add(self.payload.as_ref().map_or(0, |_| core::mem::size_of::<StoredPayload>()))
     }
 
     /// Decodes the content.

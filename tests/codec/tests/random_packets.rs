@@ -626,6 +626,38 @@ fn the_limit_of_packet_size_is_exact() {
     });
 }
 
+/// A PUBLISH is limited in its properties alone, and refused when their length has arrived.
+#[test]
+fn the_limit_of_control_size_is_exact() {
+    let mut types = BTreeSet::new();
+    for_each_packet(20, |(packet_type, version, _), packet| {
+        let bytes = encode(packet, version);
+        let limits = |max: usize| Limits { max_control_size: max as u32, ..Limits::default() };
+        let (limit, known) = match packet {
+            Packet::Publish(publish) => {
+                let head = bytes.len() - publish.payload.len();
+                let at = bytes.len() - body(&bytes).len()
+                    + 2
+                    + publish.topic.as_bytes().len()
+                    + publish.delivery.packet_id().map_or(0, |_| 2);
+                // The length is behind `at`, in one or two bytes: those of these packets are short.
+                let size = if version != Version::V5 { 0 } else { 1 + usize::from(bytes[at] >= 0x80) };
+                (head - at - size, at + size)
+            }
+            _ => (bytes.len(), bytes.len() - body(&bytes).len()),
+        };
+        assert_eq!(codec::decode(&bytes, version, limits(limit)), whole(*packet, &bytes));
+        if limit != 0 {
+            for known in [known, bytes.len()] {
+                let refused = codec::decode(&bytes[..known], version, limits(limit - 1));
+                assert_eq!(refused.map_err(|error| error.violation()), Err(Violation::ControlTooLarge));
+            }
+            types.insert(packet_type);
+        }
+    });
+    assert_eq!(types.len(), 15, "all types are met");
+}
+
 /// The user properties of a packet, and of its will.
 fn user_properties(packet: &Packet<'_>) -> (usize, usize) {
     let list = match packet {

@@ -11,7 +11,8 @@ use crate::peer::Peer;
 use crate::stage::Stage;
 use crate::websocket;
 
-/// Sends WebSocket pings on several connections, and reads nothing. They are left open: what they hold is to be seen.
+/// Sends WebSocket pings on several connections, and reads nothing. The connections stay open, so that the memory they hold is
+/// measured.
 fn pings(stage: &Stage, hello: &[u8]) -> Result<()> {
     let burst = many(&websocket::ping());
     stage.begin()?;
@@ -43,24 +44,24 @@ pub(super) fn frames(stage: &Stage) -> Result<()> {
     stage.crowd(FEW, |_| {
         stage.repeat(|_| {
             let mut peer = websocket::open(stage)?;
-            peer.send_unheard(&hello)?;
+            peer.send_without_reading(&hello)?;
             loop {
-                // The answers of the broker are WebSocket frames: they are discarded.
-                peer.send_unheard(&burst)?;
+                // The answers of the broker are WebSocket frames, which are discarded.
+                peer.send_without_reading(&burst)?;
                 peer.read_some(4096)?;
             }
         })
     })
 }
 
-/// Opens connections that send a beginning, and goes on with one of them after the other.
+/// Opens connections that send the beginning of a request, and continues on one connection after the other.
 fn hold(stage: &Stage, address: SocketAddr, count: usize, begin: &[u8], more: &[u8]) -> Result<()> {
     stage.begin()?;
     let mut peers: Vec<Peer<'_>> = Vec::new();
     stage.repeat(|round| {
         if peers.len() < count {
             let mut peer = Peer::open(stage, address)?;
-            peer.send_unheard(begin)?;
+            peer.send_without_reading(begin)?;
             peers.push(peer);
             return Ok(());
         }
@@ -68,7 +69,7 @@ fn hold(stage: &Stage, address: SocketAddr, count: usize, begin: &[u8], more: &[
         if more.is_empty() {
             stage.pause(Duration::from_millis(1))?;
         }
-        if peers[index].is_closed() || peers[index].send_unheard(more).is_err() {
+        if peers[index].is_closed() || peers[index].send_without_reading(more).is_err() {
             peers.swap_remove(index);
         }
         Ok(())

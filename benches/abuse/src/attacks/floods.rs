@@ -1,4 +1,4 @@
-//! Attacks with packets that are many, wrong, or both.
+//! Attacks with floods of packets, valid and invalid.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::packets::{self, ConnectOptions, PINGREQ};
 use crate::peer::Peer;
 use crate::stage::Stage;
 
-/// Sends the same, on so many connections.
+/// Sends the same bytes on several connections, again and again.
 fn flood(stage: &Stage, count: usize, packets: &[u8]) -> Result<()> {
     let burst = many(packets);
     stage.begin()?;
@@ -51,7 +51,7 @@ pub(super) fn acknowledgements(stage: &Stage) -> Result<()> {
 }
 
 pub(super) fn auth(stage: &Stage) -> Result<()> {
-    // Continue authentication, with a method and data: an exchange that nobody has begun.
+    // Continue authentication, with a method and data, without an exchange that has begun.
     let auth = packets::raw(0xf0, b"\x18\x0a\x15\0\x01m\x16\0\x02ab");
     let burst = many(&auth);
     stage.begin()?;
@@ -63,7 +63,7 @@ pub(super) fn auth(stage: &Stage) -> Result<()> {
                 ..ConnectOptions::new(&client_id)
             };
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
-            peer.send_unheard(&hello.packet()?)?;
+            peer.send_without_reading(&hello.packet()?)?;
             loop {
                 peer.send(&burst)?;
             }
@@ -79,7 +79,7 @@ pub(super) fn malformed(stage: &Stage) -> Result<()> {
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
             let mut bytes = ConnectOptions::new(&format!("malformed {part}")).packet()?;
             match round % 4 {
-                // One byte of CONNECT is another.
+                // One byte of CONNECT is changed.
                 0 => {
                     let index = random.below(bytes.len());
                     bytes[index] ^= 1 << random.below(8);
@@ -95,7 +95,7 @@ pub(super) fn malformed(stage: &Stage) -> Result<()> {
                 _ => bytes.extend(packets::raw(0x30, b"\0\x02\xff\xfe\0")),
             }
             peer.send(&bytes)?;
-            // Some of them are not wrong enough to be answered.
+            // Some of these packets are incomplete rather than invalid, and get no answer.
             peer.send(PINGREQ)?;
             Ok(peer.linger(Duration::from_millis(5))?)
         })
@@ -110,8 +110,8 @@ pub(super) fn passwords(stage: &Stage) -> Result<()> {
             let (client_id, password) = (format!("guesser {part}"), format!("{:016x}", random.next()));
             let hello = ConnectOptions { login: Some(("ann", &password)), ..ConnectOptions::new(&client_id) };
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
-            peer.send_unheard(&hello.packet()?)?;
-            // Some do not wait for the answer.
+            peer.send_without_reading(&hello.packet()?)?;
+            // Some clients do not wait for the answer.
             if part % 2 == 0 {
                 peer.wait_for(PacketType::ConnAck)?;
             }

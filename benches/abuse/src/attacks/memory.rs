@@ -30,7 +30,7 @@ pub(super) fn hoarder(stage: &Stage) -> Result<()> {
         bytes.extend(packets::subscribe(1, &["hoard"], 1, 0)?);
         Ok(bytes)
     })?;
-    // Others are there, with as much room in their windows as there can be, and never acknowledge.
+    // Connected clients with the largest Receive Maximum never acknowledge.
     let mut present = Vec::new();
     for index in 0..sessions / 2 {
         let client_id = format!("window {index}");
@@ -136,7 +136,7 @@ pub(super) fn aliases(stage: &Stage) -> Result<()> {
     })
 }
 
-/// Opens connections that send so many bytes, the beginning of a packet, and stay as they are.
+/// Opens connections that send the beginning of a packet and nothing more.
 fn never_end(stage: &Stage, count: usize, bytes: &[u8], hello: &[u8]) -> Result<()> {
     stage.begin()?;
     let mut peers: Vec<Peer<'_>> = Vec::new();
@@ -144,8 +144,8 @@ fn never_end(stage: &Stage, count: usize, bytes: &[u8], hello: &[u8]) -> Result<
         peers.retain(|peer| !peer.is_closed());
         while peers.len() < count {
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
-            peer.send_unheard(hello)?;
-            peer.send_unheard(bytes)?;
+            peer.send_without_reading(hello)?;
+            peer.send_without_reading(bytes)?;
             peers.push(peer);
         }
         Ok(stage.pause(Duration::from_millis(20))?)
@@ -164,7 +164,7 @@ pub(super) fn huge_connect(stage: &Stage) -> Result<()> {
     let size = 256 * 1024 - 8;
     let mut bytes = packets::header(0x10, size);
     bytes.extend(*b"\0\x04MQTT\x05\xc2\0\0");
-    // User Properties as large as they may be: name and value have 65,535 bytes each.
+    // User Properties of the maximum size: name and value have 65,535 bytes each.
     bytes.extend([0xff, 0xff, 0x0f]);
     bytes.extend([38, 0xff, 0xff]);
     bytes.resize(size - 1, b'u');
@@ -197,7 +197,7 @@ pub(super) fn user_properties(stage: &Stage) -> Result<()> {
     let long = "v".repeat(60_000);
     let large = vec![UserProperty::new("n", &long)?; stage.size(256, 50)];
     let small = vec![UserProperty::new("", "")?; stage.size(256, 100)];
-    // More than the broker takes in one packet.
+    // This packet is larger than the broker allows.
     let too_many = vec![UserProperty::new("", "")?; stage.size(500_000, 50_000)];
     let mut bursts = Vec::new();
     for list in [&large, &small, &too_many] {
@@ -223,7 +223,7 @@ pub(super) fn long_ids(stage: &Stage) -> Result<()> {
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
             let mut bytes = ConnectOptions::stored(&format!("{part} {round} {end}")).packet()?;
             bytes.extend(DISCONNECT);
-            peer.send_unheard(&bytes)?;
+            peer.send_without_reading(&bytes)?;
             Ok(peer.leave()?)
         })
     })

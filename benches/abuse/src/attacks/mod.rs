@@ -1,7 +1,7 @@
 //! The attacks.
 //!
-//! An attack prepares what it needs, calls [`Stage::begin`], and does its worst until the stage does not go on. Whatever is
-//! random in it follows from the seed.
+//! An attack makes its preparations, calls [`Stage::begin`], and acts until [`Stage::goes_on`] returns false. Its random
+//! numbers follow from the seed.
 
 mod connections;
 mod floods;
@@ -55,7 +55,7 @@ impl Attack {
         self.name == "none"
     }
 
-    /// Makes the attack. That its time is over is no error.
+    /// Makes the attack. The end of its time is no error.
     pub(crate) fn run(&self, stage: &Stage) -> Result<()> {
         (self.run)(stage).or_else(|error| if is_over(&error) { Ok(()) } else { Err(error) })
     }
@@ -176,11 +176,10 @@ fn control(stage: &Stage) -> Result<()> {
     Ok(stage.pause(Duration::MAX)?)
 }
 
-/// Number of attackers that act at the same time where one could be slowed down by itself.
+/// Number of attackers that act at the same time where a single one would be too slow.
 const FEW: usize = 4;
 
-/// Creates sessions that are absent, by several clients at a time: `hello` and `packets` say what each client sends before it
-/// leaves.
+/// Creates absent sessions, by several clients at a time. `packets` returns the packets that a client sends before it leaves.
 fn leave_sessions(stage: &Stage, count: usize, packets: impl Fn(usize) -> Result<Vec<u8>> + Sync) -> Result<()> {
     stage.crowd(FEW, |part| {
         for index in (part..count).step_by(FEW) {
@@ -188,7 +187,7 @@ fn leave_sessions(stage: &Stage, count: usize, packets: impl Fn(usize) -> Result
             bytes.extend(DISCONNECT);
             stage.insist(|| {
                 let mut peer = Peer::open(stage, stage.broker.tcp)?;
-                peer.send_unheard(&bytes)?;
+                peer.send_without_reading(&bytes)?;
                 Ok(peer.leave()?)
             })?;
         }
@@ -197,7 +196,7 @@ fn leave_sessions(stage: &Stage, count: usize, packets: impl Fn(usize) -> Result
     Ok(stage.check()?)
 }
 
-/// Lets clients with a subscription read, acknowledge and forget, while others act.
+/// Runs an action while clients with subscriptions read and acknowledge messages.
 fn with_readers(
     stage: &Stage,
     readers: usize,
@@ -235,8 +234,8 @@ fn with_readers(
 /// Names of 16 bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Names {
-    /// The last 8 bytes are nearly those of a constant with which foldhash multiplies, where it has no secret of its own. The
-    /// product is hardly mixed: the first 4 bytes do not get into the bits that choose the place in a table, whatever the seed.
+    /// The last 8 bytes are close to a constant with which foldhash multiplies if it has no secret of its own. The product is
+    /// hardly mixed: the first 4 bytes do not affect the bits that choose the position in a table, whatever the seed.
     Colliding,
     Harmless,
 }
@@ -253,7 +252,7 @@ impl Names {
     }
 }
 
-/// Does something with names that collide and with others, in turns, and notes how much more the former cost the broker.
+/// Runs an action with colliding names and with others, in turns, and notes the ratio of the costs for the broker.
 fn compare(stage: &Stage, act: impl Fn(usize, Names) -> Result<()>) -> Result<()> {
     let mut costs = [Duration::ZERO; 2];
     let mut rounds = 0;
@@ -281,7 +280,7 @@ fn compare(stage: &Stage, act: impl Fn(usize, Names) -> Result<()>) -> Result<()
     Ok(())
 }
 
-/// Maximum ratio of the costs: names that collide cost as much as others, but other work of the broker is measured too.
+/// Maximum ratio of the costs. Colliding names should cost as much as others, but other work of the broker is measured too.
 const WORST_RATIO: f64 = 2.0;
 
 /// Retains messages with these topics.
@@ -299,7 +298,7 @@ fn retain_topics(stage: &Stage, topics: impl Iterator<Item = String>) -> Result<
     Ok(peer.catch_up()?)
 }
 
-/// Returns packets, again and again, until they fill about 64 KiB: fewer calls of the system for the attacker.
+/// Repeats a packet until it fills about 64 KiB, which saves system calls of the attacker.
 fn many(packet: &[u8]) -> Vec<u8> {
     packet.repeat((64 * 1024_usize).div_ceil(packet.len()))
 }

@@ -10,7 +10,7 @@ use crate::packets::{self, ConnectOptions};
 use crate::peer::Peer;
 use crate::stage::Stage;
 
-/// Retains messages with so many topics of two levels.
+/// Retains messages with this number of topics of two levels.
 fn plant(stage: &Stage, count: usize) -> Result<()> {
     retain_topics(stage, (0..count).map(|number| format!("{number}/r")))
 }
@@ -66,7 +66,7 @@ pub(super) fn walk(stage: &Stage) -> Result<()> {
         stage.repeat(|_| {
             let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("walker {part}")))?;
             peer.subscribe(&["#"], 1)?;
-            // Retained messages come before the answer to what was sent after they were asked for, or after it: no matter.
+            // Retained messages may come before or after the answer to PINGREQ.
             peer.catch_up()?;
             Ok(())
         })

@@ -11,7 +11,7 @@ use crate::packets::{self, ConnectOptions};
 use crate::peer::Peer;
 use crate::stage::Stage;
 
-/// Returns the filters that match a topic of so many levels `a`: each level is `a` or `+`.
+/// Returns all filters with `a` or `+` in each level, for a topic of this number of levels `a`.
 fn combinations(levels: usize) -> impl Iterator<Item = String> {
     (0..1_usize << levels).map(move |choice| {
         let levels: Vec<_> = (0..levels).map(|level| if choice >> level & 1 == 0 { "a" } else { "+" }).collect();
@@ -25,7 +25,7 @@ fn topic(levels: usize) -> String {
 
 pub(super) fn overlap(stage: &Stage) -> Result<()> {
     let levels = stage.size(14, 7);
-    // A session may have 10,000 subscriptions: there are two.
+    // A session may have 10,000 subscriptions, so two sessions are needed.
     let half = 1 << (levels - 1);
     let filters = |index| combinations(levels).skip(index * half).take(half).collect();
     with_readers(stage, 2, filters, 0, || {
@@ -264,10 +264,10 @@ pub(super) fn orphans(stage: &Stage) -> Result<()> {
             stage.begin()?;
             stage.crowd(2 * FEW, |part| {
                 stage.repeat(|round| {
-                    // Four connections share one client identifier: some of the work is left behind by a takeover.
+                    // Four connections share one client identifier, so that a takeover leaves some of the work behind.
                     let client_id = format!("orphan {}", part % 2);
                     let mut peer = Peer::connect(stage, &ConnectOptions::stored(&client_id))?;
-                    peer.send_unheard(&packets)?;
+                    peer.send_without_reading(&packets)?;
                     stage.pause(Duration::from_millis(round as u64 % 4))?;
                     Ok(())
                 })

@@ -22,7 +22,7 @@ pub(super) fn hash_ids(stage: &Stage) -> Result<()> {
     compare(stage, |round, names| connect(prepared + round * block, block, names))
 }
 
-/// Connects with one client identifier from many sides.
+/// Connects with one client identifier on many connections.
 fn take_over(stage: &Stage) -> Result<()> {
     stage.crowd(2 * FEW, |_| {
         stage.repeat(|_| {
@@ -41,7 +41,7 @@ pub(super) fn takeover(stage: &Stage) -> Result<()> {
 /// Fills the queue of an absent session with messages of QoS 1.
 fn fill(stage: &Stage, sessions: usize, messages: usize, seconds: u32) -> Result<()> {
     leave_sessions(stage, sessions, |index| {
-        // Nobody but the first is called `everybody`.
+        // Only the first client has the client identifier `everybody`.
         let name = if index == 0 { "everybody".to_owned() } else { format!("absent {index}") };
         let mut bytes = ConnectOptions::stored(&name).packet()?;
         bytes.extend(packets::subscribe(1, &["full/queue"], 1, 0)?);
@@ -90,7 +90,7 @@ pub(super) fn leaving(stage: &Stage) -> Result<()> {
                     peer.send(&burst)?;
                 }
             }
-            // They take some messages, acknowledge none, and leave.
+            // The clients read some messages, acknowledge none, and leave.
             let name = format!("absent {}", 1 + (round * FEW + part) % (sessions - 1));
             let hello = ConnectOptions { receive_maximum: NonZeroU16::new(20), ..ConnectOptions::stored(&name) };
             let mut peer = Peer::connect(stage, &hello)?;
@@ -108,14 +108,14 @@ pub(super) fn expiry(stage: &Stage) -> Result<()> {
         let mut bytes = ConnectOptions { expiry: 1, ..ConnectOptions::stored(&client_id) }.packet()?;
         let filters: Vec<_> = (0..5).map(|number| format!("mortal/{index}/{number}")).collect();
         bytes.extend(packets::subscribe(1, &filters, 1, 0)?);
-        let _ = peer.send_unheard(&bytes);
+        let _ = peer.send_without_reading(&bytes);
         peers.push(peer);
-        // No more connections than the backlog of the listener holds wait at a time.
+        // At most as many connections as fit into the backlog of the listener wait at a time.
         if index % 50 == 49 {
             for peer in &mut peers[index - 49..] {
                 match peer.wait_for(PacketType::SubAck) {
                     Err(Stopped::Over) => return Err(Stopped::Over.into()),
-                    // A broker may let in fewer.
+                    // A broker may accept fewer.
                     Ok(()) | Err(_) => peer.free_buffers(),
                 }
             }
@@ -127,7 +127,7 @@ pub(super) fn expiry(stage: &Stage) -> Result<()> {
 }
 
 pub(super) fn expiring_queues(stage: &Stage) -> Result<()> {
-    // They expire while the attack is under way, whatever the preparations take.
+    // The sessions expire during the attack, however long the preparations take.
     let seconds = stage.size(3, 1) as u32;
     fill(stage, stage.size(20, 4), 0, seconds)?;
     let mut peer = Peer::connect(stage, &ConnectOptions::new("filler"))?;
@@ -141,7 +141,8 @@ pub(super) fn expiring_queues(stage: &Stage) -> Result<()> {
 }
 
 pub(super) fn wills(stage: &Stage) -> Result<()> {
-    let payload = vec![b'w'; 60_000];
+    // All wills together stay below the limits of memory: otherwise the attack cannot be prepared.
+    let payload = vec![b'w'; stage.size(10_000, 60_000)];
     let count = stage.size(1_000, 50);
     with_readers(
         stage,
@@ -161,7 +162,7 @@ pub(super) fn wills(stage: &Stage) -> Result<()> {
                 }
                 let mut result = Ok(());
                 begin.call_once(|| result = stage.begin());
-                // They die together.
+                // All connections are closed together.
                 drop(peers);
                 result
             })
@@ -177,7 +178,7 @@ pub(super) fn reconnect(stage: &Stage) -> Result<()> {
             let mut bytes = ConnectOptions::new(&format!("restless {part} {round}")).packet()?;
             bytes.extend(packets::subscribe(1, &["restless/+"], 1, 0)?);
             bytes.extend(DISCONNECT);
-            peer.send_unheard(&bytes)?;
+            peer.send_without_reading(&bytes)?;
             Ok(peer.leave()?)
         })
     })

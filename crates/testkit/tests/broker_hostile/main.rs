@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use self::world::{Plan, World};
 
-const PLAN: Plan = Plan { steps: 200, nasty: 8, little_memory: false, most_turns: 4 };
+const PLAN: Plan = Plan { steps: 200, nasty: 8, little_memory: false, work: None, most_turns: 4 };
 
 /// Runs these seeds, or the one that the environment names.
 fn run(seeds: std::ops::Range<u64>, plan: Plan) {
@@ -58,4 +58,12 @@ fn among_a_crowd() {
 #[test]
 fn with_little_memory() {
     run(2000..2030, Plan { little_memory: true, ..PLAN });
+}
+
+/// Each item of work is one call, or few items are: whatever can be interrupted is.
+#[test]
+fn with_little_work_in_a_call() {
+    run(3000..3015, Plan { work: Some(1), most_turns: 40, ..PLAN });
+    run(3100..3115, Plan { work: Some(7), most_turns: 40, ..PLAN });
+    run(3200..3215, Plan { work: Some(50), most_turns: 40, ..PLAN });
 }

@@ -22,8 +22,17 @@ pub(crate) struct Plan {
     pub(crate) nasty: usize,
     /// Whether all messages together may take little memory.
     pub(crate) little_memory: bool,
+    /// The work of a call, if it is to be less than usual.
+    pub(crate) work: Option<u32>,
     /// In how many driver turns an honest client has to be served at the latest, and to get a message.
     pub(crate) most_turns: Turn,
+}
+
+impl Plan {
+    /// How often a driver polls in a turn at the most.
+    fn polls(self) -> u32 {
+        self.work.map_or(1, |work| 1 + 600 / work)
+    }
 }
 
 /// Whose connection it is.
@@ -69,13 +78,16 @@ fn config(plan: Plan, seed: u64, random: &mut Random) -> BrokerConfig {
     };
     let shared_strategy =
         [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded][random.index(3)];
+    let usual = BrokerConfig::new(Secret::new(u128::from(seed).to_le_bytes()));
+    let work_per_call = plan.work.map_or(usual.work_per_call, |work| work.try_into().unwrap());
     BrokerConfig {
         server,
         shared_strategy,
+        work_per_call,
         max_memory: if plan.little_memory { 200_000 } else { 64 << 20 },
         reserved_memory: if plan.little_memory { 8 << 20 } else { 256 << 20 },
         sys_interval: NonZeroU32::new([0, 1][random.index(2)]),
-        ..BrokerConfig::new(Secret::new(u128::from(seed).to_le_bytes()))
+        ..usual
     }
 }
 
@@ -247,6 +259,19 @@ impl World {
     fn turn(&mut self) {
         self.turn += 1;
         self.broker.poll(self.now);
+        // With little work in a call a driver polls more often; now and then somebody speaks in between.
+        for _ in 1..self.plan.polls() {
+            if self.broker.deadline().is_none_or(|at| at > self.now) {
+                break;
+            }
+            self.broker.poll(self.now);
+            let (honest, nasty) = (self.random.index(ROLES.len()), self.random.index(self.nasty.len()));
+            match self.random.index(50) {
+                0 => self.give_honest(honest),
+                1 => self.give_nasty(nasty),
+                _ => {}
+            }
+        }
         for number in 0..self.honest.len() {
             self.give_honest(number);
         }
@@ -423,6 +448,7 @@ impl World {
         let missing = self.model.missing();
         assert!(missing.is_empty(), "missing are {missing:#?}");
         assert!(turns_at_rest > 0, "honest clients do not come to rest");
+        self.broker.assert_consistent();
         let (slowest, longest) = (self.model.slowest, self.longest_wait);
         assert!(slowest <= self.plan.most_turns, "a message took {slowest} turns to an honest client");
         assert!(longest <= self.plan.most_turns, "an honest client had to wait for {longest} turns");
