@@ -23,6 +23,7 @@ def main():
         "client_ops": [],
         "decode": [],
         "pair_ops": [],
+        "restore": [],
         "roundtrip": [],
         "server_ops": [],
         "split": [],

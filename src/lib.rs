@@ -12,6 +12,7 @@
 //!   [`ServerSession`](server::ServerSession), the server's part of a session.
 //! - [`broker`]: [`Broker`](broker::Broker), which routes messages between many sessions, under a
 //!   [`Policy`](broker::Policy).
+//! - [`store`]: what a durable session stores, so that it survives a crash: batches of changes, and their form in a file.
 //! - The root has the types that these modules share: [`Message`] and [`ReceivedMessage`], [`Token`] and [`Outcome`],
 //!   [`Will`], [`TopicName`] and [`TopicFilter`], [`Instant`], and the errors of the commands.
 //!
@@ -107,6 +108,8 @@ mod redacted;
 pub mod server;
 #[cfg(feature = "alloc")]
 mod session;
+#[cfg(feature = "alloc")]
+pub mod store;
 mod text;
 mod time;
 mod topic;
@@ -114,9 +117,9 @@ mod topic;
 pub use codec::{PacketId, QoS, ReasonCode, Subscription, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
-    AbandonReason, AckError, AckHandle, AuthenticateError, Codes, DisconnectError, Journal, JournalError, Message,
-    MessageRef, Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError, ReceivedMessage, SessionExpiry,
-    SharedTopic, Token, Topic, Transmit, UnknownToken, Will,
+    AbandonReason, AckError, AckHandle, AuthenticateError, Codes, DisconnectError, Message, MessageRef, Operation,
+    OperationKind, OperationStage, Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError,
+    ReceivedMessage, SessionExpiry, SharedTopic, Token, Topic, Transmit, UnknownToken, Will,
 };
 pub use text::{TextError, TextErrorKind, Utf8Str};
 pub use time::Instant;

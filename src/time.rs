@@ -7,7 +7,8 @@ use core::time::Duration;
 /// must have the same epoch.
 ///
 /// An engine reads no clock: its caller passes the time. A program takes it from a monotonic clock such as
-/// [`StdClock`]; a test or a simulation chooses it.
+/// [`StdClock`]; a test or a simulation chooses it. Instants that are stored, and compared after a restart, need an epoch
+/// that is the same then: 1970-01-01 00:00 UTC, as that of `StdClock`.
 ///
 /// ```
 /// # use {core::time::Duration, mqtt_sansio::Instant};
@@ -74,25 +75,32 @@ impl fmt::Debug for Instant {
     }
 }
 
-/// The monotonic clock of the standard library. Its epoch is the moment of its creation.
+/// The clock of the standard library: Unix time when the clock is created, monotonic from there on.
+///
+/// Its epoch is 1970-01-01 00:00 UTC, so that instants can be stored and compared after a restart. Within the process it
+/// does not follow changes of the system's time.
 #[cfg(feature = "std")]
 #[derive(Clone, Copy, Debug)]
 // The only clock in the crate. No engine uses it.
 #[allow(clippy::disallowed_types)]
-pub struct StdClock(std::time::Instant);
+pub struct StdClock {
+    started: std::time::Instant,
+    started_at: Instant,
+}
 
 #[cfg(feature = "std")]
 #[allow(clippy::disallowed_types)]
 impl StdClock {
-    /// Creates a clock that starts at [`Instant::EPOCH`].
+    /// Creates a clock that starts at the system's time. A time before 1970 counts as 1970.
     #[expect(clippy::new_without_default, reason = "two clocks that are made alike do not show the same time")]
     pub fn new() -> Self {
-        Self(std::time::Instant::now())
+        let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self { started: std::time::Instant::now(), started_at: Instant::EPOCH.after(unix) }
     }
 
     /// Returns the current time.
     pub fn now(&self) -> Instant {
-        Instant::EPOCH.after(self.0.elapsed())
+        self.started_at.after(self.started.elapsed())
     }
 
     /// Returns the time from now to `deadline`, or zero if it has passed.

@@ -14,6 +14,7 @@ use mqtt_sansio::codec::{
     Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, PublishProperties,
     ReasonCode, SubscribeProperties, Subscription, SubscriptionIdentifier,
 };
+use mqtt_sansio::store::Pairs;
 use mqtt_sansio::{
     AbandonReason, AckError, AckHandle, AuthenticateError, DisconnectError, Instant, Message, Overflow, ProtocolError,
     PublishError, QoS, SessionExpiry, Token, Utf8Str, Version,
@@ -24,7 +25,8 @@ mod client;
 
 use self::client::{
     Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, auth, connack, connack_with, decode, delivered,
-    delivery, filter, id, lasting, present, present_with, protocol_error, published, suback, unsuback, v5, v311,
+    delivery, filter, id, lasting, present, present_with, protocol_error, published, snapshot, store, suback, unsuback,
+    v5, v311,
 };
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
@@ -301,12 +303,11 @@ fn an_abandoned_qos_2_message_keeps_its_identifier() {
         }
     }
     // A restart does not change this.
-    let config = ClientConfig { journal: true, ..v5() };
+    let config = ClientConfig { durable: true, ..v5() };
     let mut wire = Wire::connected(config.clone());
-    let mut stored = Vec::new();
+    let mut stored = Pairs::default();
     let mut store = |wire: &mut Wire| {
-        let journal = wire.client.journal().unwrap();
-        stored.extend_from_slice(&journal.copy_to_bytes(journal.remaining()));
+        store(&mut wire.client, &mut stored);
         stored.clone()
     };
     wire.publish("x", QOS_2);
@@ -315,13 +316,11 @@ fn an_abandoned_qos_2_message_keeps_its_identifier() {
     wire.lose();
     wire.connect(present_with(ConnAckProperties { maximum_qos: Some(MaximumQoS::AtMostOnce), ..Default::default() }));
     let stored = store(&mut wire);
-    let mut snapshot = wire.client.snapshot();
-    for journal in [&stored[..], &snapshot.copy_to_bytes(snapshot.remaining())] {
-        let mut wire = Wire::of(ClientSession::restore(config.clone(), journal, Instant::EPOCH).unwrap());
+    for pairs in [stored, snapshot(&mut wire.client)] {
+        let mut wire = Wire::of(ClientSession::restore(config.clone(), Instant::EPOCH, pairs.iter()).unwrap());
         wire.connect(present());
         wire.publish("new", QOS_1);
-        let journal = wire.client.journal().unwrap();
-        journal.advance(journal.remaining());
+        self::store(&mut wire.client, &mut Pairs::default());
         wire.assert_sent(&[published("new", delivery(QOS_1, 2))]);
     }
     // The packet identifier is free once the session has ended.
@@ -486,11 +485,10 @@ fn released_from(wire: &mut Wire, is_known: bool, why: &str) {
 #[test]
 fn pubrel_before_pubrec_frees_the_identifier() {
     for version in BOTH {
-        let config = || ClientConfig { manual_acks: true, journal: true, ..lasting(version) };
-        let mut stored = Vec::new();
+        let config = || ClientConfig { manual_acks: true, durable: true, ..lasting(version) };
+        let mut stored = Pairs::default();
         let mut store = |wire: &mut Wire| {
-            let journal = wire.client.journal().unwrap();
-            stored.extend_from_slice(&journal.copy_to_bytes(journal.remaining()));
+            store(&mut wire.client, &mut stored);
             stored.clone()
         };
         let mut wire = Wire::connected(config());
@@ -503,7 +501,7 @@ fn pubrel_before_pubrec_frees_the_identifier() {
         let _ = wire.client.ack(wire.now, wire.ack_handles[0], OK);
         let stored = store(&mut wire);
         wire.take();
-        let mut restored = Wire::of(ClientSession::restore(config(), &stored, wire.now).unwrap());
+        let mut restored = Wire::of(ClientSession::restore(config(), wire.now, stored.iter()).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
             assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)], "{version}");

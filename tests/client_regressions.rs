@@ -10,9 +10,9 @@ use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{
     ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
 };
+use mqtt_sansio::store::{Pairs, RestoreErrorKind};
 use mqtt_sansio::{
-    AbandonReason, Instant, Journal, Message, Outcome, PacketId, PublishError, QoS, SessionExpiry, TopicName, Utf8Str,
-    Version,
+    AbandonReason, Instant, Message, Outcome, PacketId, PublishError, QoS, SessionExpiry, TopicName, Utf8Str, Version,
 };
 
 const START: Instant = Instant::from_micros(1_000_000_000_000);
@@ -53,15 +53,18 @@ fn connected(config: ClientConfig) -> ClientSession {
     client
 }
 
-/// Stores the journal, and then takes the bytes to be written.
+/// Stores the changes, and then takes the bytes to be written.
 fn take(client: &mut ClientSession) -> Vec<u8> {
-    store(client);
+    store(client, &mut Pairs::default());
     let transmit = client.transmit();
     transmit.copy_to_bytes(transmit.remaining()).into()
 }
 
-fn store(client: &mut ClientSession) -> Vec<u8> {
-    client.journal().map(|journal| journal.copy_to_bytes(journal.remaining()).into()).unwrap_or_default()
+fn store(client: &mut ClientSession, pairs: &mut Pairs) {
+    while let Some(batch) = client.changes() {
+        pairs.apply(&batch);
+        client.committed(START, batch.number());
+    }
 }
 
 fn expiring(seconds: u32) -> Message<'static> {
@@ -94,10 +97,11 @@ fn expiry_counts_from_publish_and_not_from_the_last_poll() {
 
 #[test]
 fn expiry_of_a_message_queued_before_a_restart() {
-    let mut client = ClientSession::new(ClientConfig { journal: true, ..config() });
+    let mut client = ClientSession::new(ClientConfig { durable: true, ..config() });
     client.publish(START, &expiring(3600)).unwrap();
-    let journal = store(&mut client);
-    let mut client = ClientSession::restore(ClientConfig { journal: true, ..config() }, &journal, START).unwrap();
+    let mut pairs = Pairs::default();
+    store(&mut client, &mut pairs);
+    let mut client = ClientSession::restore(ClientConfig { durable: true, ..config() }, START, pairs.iter()).unwrap();
     let mut reported = Vec::new();
     assert_eq!(
         connect(&mut client, START, false, ConnAckProperties::default(), &mut reported).len(),
@@ -107,61 +111,66 @@ fn expiry_of_a_message_queued_before_a_restart() {
     assert!(!take(&mut client).is_empty());
 }
 
-/// After an incomplete record, which a crash leaves behind, no record may be appended: reading would take it for the
-/// rest of the incomplete one.
 #[test]
-fn a_journal_continues_after_its_last_whole_record() {
-    let config = ClientConfig { journal: true, ..config() };
-    let mut client = ClientSession::new(config.clone());
-    client.publish(START, &Message::new("t", &[7; 1000]).qos(QoS::ExactlyOnce)).unwrap();
-    let whole = store(&mut client);
-    for cut in 0..=whole.len() {
-        let mut journal = whole[..cut].to_vec();
-        let mut client = ClientSession::restore(config.clone(), &journal, START).unwrap();
-        let before = client.queued();
-        journal.truncate(Journal::whole_len(&journal));
-        for _ in 0..5 {
-            client.publish(START, &Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
-        }
-        journal.extend(store(&mut client));
-        let again = ClientSession::restore(config.clone(), &journal, START).unwrap();
-        assert_eq!(again.queued(), before + 5, "cut after {cut} bytes");
-        assert_eq!(Journal::whole_len(&journal), journal.len());
-    }
-}
-
-#[test]
-fn a_journal_of_another_format_version_is_refused() {
+fn a_session_of_another_version_is_refused() {
     let mut client =
-        ClientSession::new(ClientConfig { journal: true, version: Version::V311, ..ClientConfig::default() });
+        ClientSession::new(ClientConfig { durable: true, version: Version::V311, ..ClientConfig::default() });
     client.publish(START, &Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap();
-    let journal = store(&mut client);
-    assert_eq!(ClientSession::restore(ClientConfig::default(), &journal, START).unwrap_err().at, 0);
+    let mut pairs = Pairs::default();
+    store(&mut client, &mut pairs);
+    let error = ClientSession::restore(ClientConfig::default(), START, pairs.iter()).unwrap_err();
+    assert_eq!((error.kind(), error.key()[0]), (RestoreErrorKind::OtherVersion, 0x20));
 }
 
-/// The bytes of a chunk may have been written when a record must be stored first.
+/// The bytes of a chunk may have been written when a message has to wait.
 #[test]
-fn a_write_that_is_completed_while_the_stream_is_held() {
-    let mut client = connected(ClientConfig { journal: true, ..config() });
-    store(&mut client);
+fn a_write_that_is_completed_while_a_message_waits() {
+    let mut client = connected(ClientConfig { durable: true, ..config() });
+    store(&mut client, &mut Pairs::default());
     client.publish(START, &Message::new("t", "first")).unwrap();
     let offered = client.transmit().remaining();
     client.publish(START, &Message::new("t", "second").qos(QoS::ExactlyOnce)).unwrap();
-    assert_eq!(client.transmit().remaining(), 0);
+    assert_eq!(client.transmit().remaining(), offered);
     client.transmit().advance(offered);
-    store(&mut client);
+    assert_eq!(client.transmit().remaining(), 0);
     let rest = take(&mut client);
     assert!(rest.ends_with(b"second") && !rest.windows(5).any(|bytes| bytes == b"first"));
+}
+
+/// A message that the application has not acknowledged is not accepted by a snapshot: the server sends it again.
+#[test]
+fn a_snapshot_accepts_no_message_for_the_application() {
+    let config = ClientConfig { durable: true, manual_acks: true, ..config() };
+    let mut client = connected(config.clone());
+    let publish = b"\x34\x07\x00\x01t\x00\x07\x00x";
+    let mut handles = Vec::new();
+    let mut receive = |client: &mut ClientSession| {
+        let mut input = &publish[..];
+        let mut count = 0;
+        while let Some(action) = client.poll(START, &mut input) {
+            let Action::Message(message) = action else { panic!("{action:?}") };
+            handles.extend(message.ack_handle);
+            count += 1;
+        }
+        count
+    };
+    assert_eq!(receive(&mut client), 1);
+    let mut pairs = Pairs::default();
+    pairs.apply(&client.snapshot().unwrap());
+    let mut client = ClientSession::restore(config, START, pairs.iter()).unwrap();
+    connect(&mut client, START, true, ConnAckProperties::default(), &mut Vec::new());
+    assert_eq!(receive(&mut client), 1, "it was not acknowledged");
 }
 
 /// The packet identifier of an abandoned message of QoS 1 is free, also after a restart.
 #[test]
 fn an_abandoned_qos_1_message_frees_its_identifier() {
-    let config = ClientConfig { journal: true, ..config() };
+    let config = ClientConfig { durable: true, ..config() };
     let mut client = connected(config.clone());
-    let mut journal = store(&mut client);
+    let mut pairs = Pairs::default();
+    pairs.apply(&client.snapshot().unwrap());
     client.publish(START, &Message::new("t", "x").qos(QoS::AtLeastOnce).retain(true)).unwrap();
-    journal.extend(store(&mut client));
+    store(&mut client, &mut pairs);
     take(&mut client);
     client.closed(START);
     client.open(START).unwrap();
@@ -174,10 +183,13 @@ fn an_abandoned_qos_1_message_frees_its_identifier() {
         reported += 1;
     }
     assert_eq!(reported, 2);
-    journal.extend(store(&mut client));
-    let restored = ClientSession::restore(config, &journal, START).unwrap();
-    let mut snapshot = restored.snapshot();
-    assert!(!snapshot.copy_to_bytes(snapshot.remaining()).contains(&b'X'));
+    store(&mut client, &mut pairs);
+    assert!(!pairs.iter().any(|(key, _)| matches!(key[0], 0x10 | 0x24)), "nothing is left: {pairs:02x?}");
+    let mut restored = ClientSession::restore(config, START, pairs.iter()).unwrap();
+    assert_eq!(restored.operations().count(), 0);
+    let mut pairs = Pairs::default();
+    pairs.apply(&restored.snapshot().unwrap());
+    assert!(!pairs.iter().any(|(key, _)| matches!(key[0], 0x10 | 0x24)), "nothing is left: {pairs:02x?}");
 }
 
 /// A client that sends all the time notices as well that the server does not answer.
@@ -229,12 +241,12 @@ fn a_second_pubcomp_does_not_acknowledge_the_next_message() {
 
 #[test]
 fn tokens_are_not_reused_after_a_snapshot() {
-    let config = ClientConfig { journal: true, ..config() };
+    let config = ClientConfig { durable: true, ..config() };
     let mut client = connected(config.clone());
     let last = (0..3).map(|_| client.publish(START, &Message::new("t", "x")).unwrap()).max().unwrap();
-    let mut snapshot = client.snapshot();
-    let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
-    let mut restored = ClientSession::restore(config, &snapshot, START).unwrap();
+    let mut pairs = Pairs::default();
+    pairs.apply(&client.snapshot().unwrap());
+    let mut restored = ClientSession::restore(config, START, pairs.iter()).unwrap();
     assert!(restored.publish(START, &Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap() > last);
 }
 

@@ -6,8 +6,9 @@ use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig};
 use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::{DecodeError, EncodeError, Packet};
 use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, ServerSession};
+use mqtt_sansio::store::{Batch, Batches, Changes, Damage, Pairs, RestoreError};
 use mqtt_sansio::{
-    AckError, AckHandle, AuthenticateError, DisconnectError, Instant, Journal, JournalError, Message, Outcome, Payload,
+    AckError, AckHandle, AuthenticateError, DisconnectError, Instant, Message, Operation, Outcome, Payload,
     PayloadPart, PublishError, ReceivedMessage, SharedTopic, Token, Topic, TopicError, TopicFilter, TopicName,
     Transmit, UnknownToken, Utf8Str, client, server,
 };
@@ -20,7 +21,11 @@ const _: () = {
     is_send_and_sync::<ServerSession>();
     is_send_and_sync::<Broker<AllowAll>>();
     is_send_and_sync::<Transmit>();
-    is_send_and_sync::<Journal>();
+    is_send_and_sync::<Batch>();
+    is_send_and_sync::<Changes<'_>>();
+    is_send_and_sync::<Batches<'_>>();
+    is_send_and_sync::<Pairs>();
+    is_send_and_sync::<Operation<'_>>();
 
     is_send_and_sync::<ClientConfig>();
     is_send_and_sync::<ServerConfig>();
@@ -60,7 +65,8 @@ const _: () = {
     is_send_and_sync::<server::NotAccepted>();
     is_send_and_sync::<server::RefuseError>();
     is_send_and_sync::<server::AnswerError>();
-    is_send_and_sync::<JournalError>();
+    is_send_and_sync::<RestoreError>();
+    is_send_and_sync::<Damage>();
 };
 
 /// The assertions above are made while this file is compiled.

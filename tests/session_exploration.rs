@@ -18,6 +18,7 @@ use mqtt_sansio::codec::{
     self, ConnAck, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PubAckReasonCode, Publish,
 };
 use mqtt_sansio::server::{self, Accept, Acceptor, ServerConfig, ServerSession};
+use mqtt_sansio::store::{Batch, Change, Pairs};
 use mqtt_sansio::{AckHandle, Instant, Message, PacketId, QoS, SessionExpiry, Token, TopicName, Version};
 
 const NOW: Instant = Instant::from_micros(1);
@@ -35,10 +36,11 @@ struct Plan {
     receive_maximum: u16,
     /// Whether the applications acknowledge messages manually, as a step of its own.
     manual_acks: bool,
-    /// How many interruptions happen: lost connections and crashes of the client's program.
+    /// How many interruptions happen: lost connections and crashes of the programs.
     accidents: u8,
-    /// Whether the client's program may crash.
-    crashes: bool,
+    /// Whether the program of either endpoint may crash. Its session is durable then.
+    client_crashes: bool,
+    server_crashes: bool,
     /// Whether the server may learn of a lost connection only when the client reconnects.
     takeovers: bool,
 }
@@ -60,12 +62,23 @@ enum Step {
     Cut,
     /// The same, but the server does not notice.
     CutUnnoticed,
-    /// The client's program crashes, and restarts from the stored journal.
-    Crash,
+    /// A program hands out a batch of changes to its store; at most one is under way.
+    ClientHandsOut,
+    ServerHandsOut,
+    /// The batch is stored, and confirmed.
+    ClientCommitted,
+    ServerCommitted,
+    /// A program crashes, and restarts from its store: the batch under way is lost, or it is stored and was not confirmed.
+    ClientCrash {
+        stored: bool,
+    },
+    ServerCrash {
+        stored: bool,
+    },
     Open,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 17] = [
     Step::ClientWrites,
     Step::ServerWrites,
     Step::AtServer,
@@ -74,23 +87,38 @@ const STEPS: [Step; 10] = [
     Step::ServerAcks,
     Step::Cut,
     Step::CutUnnoticed,
-    Step::Crash,
+    Step::ClientHandsOut,
+    Step::ServerHandsOut,
+    Step::ClientCommitted,
+    Step::ServerCommitted,
+    Step::ClientCrash { stored: false },
+    Step::ClientCrash { stored: true },
+    Step::ServerCrash { stored: false },
+    Step::ServerCrash { stored: true },
     Step::Open,
 ];
 
-/// The state of the application of an endpoint.
+/// The state of the application of an endpoint. It stores its state in one transaction with the changes of the session.
 #[derive(Clone, Default, Hash)]
 struct Application {
+    /// The messages of the peer, in the order in which they were published, and whether each has QoS 2.
+    expected: &'static [(&'static str, QoS)],
     /// How often the application has accepted ownership of each message.
     delivered: BTreeMap<String, u8>,
     /// Received messages that are not acknowledged, with their QoS.
     open: VecDeque<(String, bool, AckHandle)>,
     /// The number of outcomes of each published message.
     outcomes: BTreeMap<Token, u8>,
-    /// Messages accepted and outcomes reported since the journal was last stored: a crash undoes both, because they are
-    /// stored in one transaction with the journal.
-    unstored: BTreeSet<String>,
-    untold: BTreeSet<Token>,
+    /// What happened since the last batch was handed out, and what is stored with the batch under way: a crash undoes it.
+    news: News,
+    under_way: News,
+}
+
+/// Messages accepted and outcomes reported.
+#[derive(Clone, Default, Hash)]
+struct News {
+    delivered: BTreeSet<String>,
+    outcomes: BTreeSet<Token>,
 }
 
 impl Application {
@@ -103,10 +131,15 @@ impl Application {
     }
 
     fn take_over(&mut self, payload: String, exactly_once: bool) {
+        // Messages of one QoS come in their order.
+        let before = self.expected.iter().take_while(|(other, _)| *other != payload);
+        for (other, _) in before.filter(|(_, qos)| (*qos == QoS::ExactlyOnce) == exactly_once) {
+            assert!(self.delivered.contains_key(*other), "{payload} is delivered before {other} [MQTT-4.6.0-6]");
+        }
         let times = self.delivered.entry(payload.clone()).or_default();
         *times += 1;
         assert!(*times == 1 || !exactly_once, "{payload} is delivered a second time [MQTT-4.3.3-10]");
-        self.unstored.insert(payload);
+        self.news.delivered.insert(payload);
     }
 
     fn done(&mut self, token: Token, is_success: bool) {
@@ -114,22 +147,128 @@ impl Application {
         let times = self.outcomes.entry(token).or_default();
         *times += 1;
         assert_eq!(*times, 1, "{token} has a second outcome");
-        self.untold.insert(token);
+        self.news.outcomes.insert(token);
     }
 
-    fn stored(&mut self) {
-        self.unstored.clear();
-        self.untold.clear();
+    /// Returns whether something has happened since the last batch.
+    fn has_news(&self) -> bool {
+        !self.news.delivered.is_empty() || !self.news.outcomes.is_empty()
     }
 
-    fn crash(&mut self) {
-        for payload in std::mem::take(&mut self.unstored) {
-            *self.delivered.get_mut(&payload).unwrap() -= 1;
+    fn undo(&mut self, news: News) {
+        for payload in news.delivered {
+            let times = self.delivered.get_mut(&payload).unwrap();
+            *times -= 1;
+            if *times == 0 {
+                self.delivered.remove(&payload);
+            }
         }
-        for token in std::mem::take(&mut self.untold) {
+        for token in news.outcomes {
             self.outcomes.remove(&token);
         }
+    }
+
+    /// The program has crashed; the batch under way is stored or lost.
+    fn crash(&mut self, is_stored: bool) {
+        let (news, under_way) = (std::mem::take(&mut self.news), std::mem::take(&mut self.under_way));
+        self.undo(news);
+        if !is_stored {
+            self.undo(under_way);
+        }
         self.open.clear();
+    }
+}
+
+/// A session that is durable, or not.
+trait Durable: Clone {
+    fn next_batch(&mut self) -> Option<Batch>;
+    fn confirm(&mut self, number: u64);
+}
+
+impl Durable for ClientSession {
+    fn next_batch(&mut self) -> Option<Batch> {
+        self.changes()
+    }
+
+    fn confirm(&mut self, number: u64) {
+        self.committed(NOW, number);
+    }
+}
+
+impl Durable for ServerSession {
+    fn next_batch(&mut self) -> Option<Batch> {
+        self.changes()
+    }
+
+    fn confirm(&mut self, number: u64) {
+        self.committed(NOW, number);
+    }
+}
+
+/// The store of an endpoint.
+#[derive(Clone, Default)]
+struct Store {
+    pairs: Pairs,
+    under_way: Option<Batch>,
+}
+
+impl Store {
+    fn hand_out(&mut self, session: &mut impl Durable, app: &mut Application) -> bool {
+        if self.under_way.is_none() {
+            self.under_way = session.next_batch();
+            if self.under_way.is_some() {
+                app.under_way = std::mem::take(&mut app.news);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn commit(&mut self, session: &mut impl Durable, app: &mut Application) -> bool {
+        let Some(batch) = self.under_way.take() else { return false };
+        self.pairs.apply(&batch);
+        session.confirm(batch.number());
+        app.under_way = News::default();
+        true
+    }
+
+    /// Stores everything.
+    fn settle(&mut self, session: &mut impl Durable, app: &mut Application) {
+        while self.commit(session, app) || self.hand_out(session, app) {}
+    }
+
+    /// A crash: returns whether it is possible, with the batch under way stored or not.
+    fn crash(&mut self, stored: bool) -> bool {
+        match self.under_way.take() {
+            None => !stored,
+            Some(batch) => {
+                if stored {
+                    self.pairs.apply(&batch);
+                }
+                true
+            }
+        }
+    }
+
+    /// What is stored, what is under way, and the changes that are open, without numbers of batches and times.
+    fn fingerprint<S: Durable>(&self, session: &mut S) -> impl Hash + use<S> {
+        let mut open = Pairs::default();
+        let mut removed = BTreeSet::new();
+        let mut batches: Vec<_> = self.under_way.iter().cloned().collect();
+        batches.extend(std::iter::from_fn(|| session.next_batch()));
+        for batch in &batches {
+            open.apply(batch);
+            removed.extend(batch.changes().filter_map(|change| match change {
+                Change::Remove { key } => Some(key.to_vec()),
+                Change::Put { .. } => None,
+            }));
+            session.confirm(batch.number());
+        }
+        let known = |pairs: &Pairs| -> Vec<_> {
+            let pairs = pairs.iter().filter(|(key, _)| *key != [1]);
+            pairs.map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+        };
+        (known(&self.pairs), known(&open), removed, self.under_way.is_some(), batches.len())
     }
 }
 
@@ -142,7 +281,8 @@ struct World {
     server: ServerSession,
     at_client: Application,
     at_server: Application,
-    journal: Vec<u8>,
+    client_store: Store,
+    server_store: Store,
     /// Whether the client has a transport, and whether it is the same connection as the server's.
     is_open: bool,
     is_joined: bool,
@@ -187,7 +327,7 @@ fn client_config(plan: Plan) -> ClientConfig {
         max_in_flight: NonZeroU16::new(plan.receive_maximum).unwrap(),
         receive_maximum: NonZeroU16::new(plan.receive_maximum).unwrap(),
         manual_acks: plan.manual_acks,
-        journal: true,
+        durable: plan.client_crashes,
         ..ClientConfig::default()
     }
 }
@@ -200,6 +340,7 @@ impl World {
             receive_maximum: maximum,
             max_in_flight: maximum,
             manual_acks: plan.manual_acks,
+            durable: plan.server_crashes,
             ..ServerConfig::default()
         });
         let mut client = ClientSession::new(client_config(plan));
@@ -211,9 +352,10 @@ impl World {
             config,
             client,
             server,
-            at_client: Application::default(),
-            at_server: Application::default(),
-            journal: Vec::new(),
+            at_client: Application { expected: plan.from_server, ..Application::default() },
+            at_server: Application { expected: plan.from_client, ..Application::default() },
+            client_store: Store::default(),
+            server_store: Store::default(),
             is_open: true,
             is_joined: true,
             to_server: VecDeque::new(),
@@ -221,6 +363,7 @@ impl World {
             accidents: plan.accidents,
             trail: None,
         };
+        world.settle();
         for step in [Step::ServerWrites, Step::AtClient] {
             assert!(world.happens(step));
         }
@@ -230,8 +373,8 @@ impl World {
         for (payload, qos) in plan.from_server {
             world.server.publish(NOW, &Message::new("b", *payload).qos(*qos)).unwrap();
         }
-        // The records of accepted messages are stored, because a crash would lose them otherwise.
-        world.journal.extend(take(world.client.journal().unwrap()));
+        // Accepted messages are stored, because a crash would lose them otherwise.
+        world.settle();
         world.look();
         world
     }
@@ -240,8 +383,6 @@ impl World {
     fn happens(&mut self, step: Step) -> bool {
         match step {
             Step::ClientWrites => {
-                self.journal.extend(take(self.client.journal().unwrap()));
-                self.at_client.stored();
                 let bytes = take(self.client.transmit());
                 self.to_server.extend(packets(&bytes, self.plan.version).into_iter().filter(|_| self.is_open));
                 !bytes.is_empty()
@@ -281,13 +422,31 @@ impl World {
             }
             Step::Cut => self.is_accident(self.is_open) && self.cut(true),
             Step::CutUnnoticed => self.is_accident(self.plan.takeovers && self.is_joined) && self.cut(false),
-            Step::Crash => {
-                if !self.is_accident(self.plan.crashes) {
+            Step::ClientHandsOut => self.client_store.hand_out(&mut self.client, &mut self.at_client),
+            Step::ServerHandsOut => self.server_store.hand_out(&mut self.server, &mut self.at_server),
+            Step::ClientCommitted => self.client_store.commit(&mut self.client, &mut self.at_client),
+            Step::ServerCommitted => self.server_store.commit(&mut self.server, &mut self.at_server),
+            Step::ClientCrash { stored } => {
+                let is_possible = self.plan.client_crashes && self.client_store.crash(stored);
+                if !self.is_accident(is_possible) {
                     return false;
                 }
                 self.cut(true);
-                self.client = ClientSession::restore(client_config(self.plan), &self.journal, NOW).unwrap();
-                self.at_client.crash();
+                let pairs = self.client_store.pairs.iter();
+                self.client = ClientSession::restore(client_config(self.plan), NOW, pairs).unwrap();
+                self.at_client.crash(stored);
+                true
+            }
+            Step::ServerCrash { stored } => {
+                let is_possible = self.plan.server_crashes && self.server_store.crash(stored);
+                if !self.is_accident(is_possible) {
+                    return false;
+                }
+                self.cut(true);
+                let pairs = self.server_store.pairs.iter();
+                let restored = ServerSession::restore(self.config.clone(), NOW, pairs).unwrap();
+                self.server = restored.expect("CONNACK has waited for the session");
+                self.at_server.crash(stored);
                 true
             }
             Step::Open => {
@@ -299,6 +458,12 @@ impl World {
                 true
             }
         }
+    }
+
+    /// Stores the state of both endpoints.
+    fn settle(&mut self) {
+        self.client_store.settle(&mut self.client, &mut self.at_client);
+        self.server_store.settle(&mut self.server, &mut self.at_server);
     }
 
     /// Whether another interruption may happen, which is then counted.
@@ -340,23 +505,42 @@ impl World {
         self.server.assert_consistent();
         let maximum = usize::from(self.plan.receive_maximum);
         assert!(self.client.in_flight() <= maximum && self.server.in_flight() <= maximum, "[MQTT-3.3.4-7]");
-        // The server's program does not crash, so its application loses nothing.
-        self.at_server.stored();
-        if !self.plan.crashes {
-            self.at_client.stored();
+        // What an application has to store is stored with a batch.
+        assert!(!self.plan.client_crashes || !self.at_client.has_news() || self.client.clone().changes().is_some());
+        assert!(!self.plan.server_crashes || !self.at_server.has_news() || self.server.clone().changes().is_some());
+        // A program that does not crash loses nothing.
+        if !self.plan.client_crashes {
+            self.at_client.news = News::default();
+        }
+        if !self.plan.server_crashes {
+            self.at_server.news = News::default();
         }
     }
 
-    /// After a cut, a client restored from the journal behaves like the client that was never restarted.
-    fn check_journal(&self) {
-        let (mut client, mut journal) = (self.client.clone(), self.journal.clone());
-        client.closed(NOW);
-        journal.extend(take(client.journal().unwrap()));
-        let restored =
-            ClientSession::restore(client_config(self.plan), &journal, NOW).expect("the journal can be read");
-        let counts = |client: &ClientSession| (client.operations_in_flight(), client.queued(), client.unreleased());
-        assert_eq!(counts(&restored), counts(&client), "the journal says how much there is");
-        assert!(self.resumed(restored, false) == self.resumed(client, false), "the journal says what there is");
+    /// After a cut, an endpoint that is restored behaves like one that was never restarted.
+    fn check_stored(&self) {
+        let mut world = self.clone();
+        world.client.closed(NOW);
+        world.server.closed(NOW);
+        world.settle();
+        if self.plan.client_crashes {
+            let pairs = world.client_store.pairs.iter();
+            let restored = ClientSession::restore(client_config(self.plan), NOW, pairs).expect("the pairs can be read");
+            let counts = |client: &ClientSession| (client.operations_in_flight(), client.queued(), client.unreleased());
+            assert_eq!(counts(&restored), counts(&world.client), "the pairs say how much there is");
+            assert!(self.resumed(restored, false) == self.resumed(world.client, false), "the pairs say what there is");
+        }
+        if self.plan.server_crashes {
+            let pairs = world.server_store.pairs.iter();
+            let restored = ServerSession::restore(self.config.clone(), NOW, pairs).expect("the pairs can be read");
+            let restored = restored.expect("there is a session");
+            let counts = |server: &ServerSession| (server.packet_ids_in_use(), server.queued());
+            assert_eq!(counts(&restored), counts(&world.server), "the pairs say how much there is");
+            assert!(
+                self.server_resumed(restored, false) == self.server_resumed(world.server, false),
+                "the pairs say what there is"
+            );
+        }
     }
 
     /// The packets a client writes on its next connection, and for each packet identifier whether a QoS 2 message with
@@ -367,7 +551,7 @@ impl World {
         let session_present = self.plan.version != Version::V31;
         let mut app = Application::default();
         poll_client(&mut client, &encode(ConnAck { session_present, ..ConnAck::default() }, self.plan), &mut app);
-        take(client.journal().unwrap());
+        store(&mut client);
         let mut written = take(client.transmit());
         if !with_new_ids {
             written = packets(&written, self.plan.version).into_iter().map(without_new_id).collect::<Vec<_>>().concat();
@@ -424,14 +608,21 @@ impl World {
     fn client_fingerprint(&self) -> impl Hash + use<> {
         let mut client = self.client.clone();
         let counts = (client.is_connected(), client.operations_in_flight(), client.in_flight(), client.queued());
-        let records = take(client.journal().unwrap());
-        (counts, records, take(client.transmit()), self.resumed(client, true))
+        let output = take(client.transmit());
+        let changes = self.client_store.fingerprint(&mut client);
+        (counts, changes, output, take(client.transmit()), self.resumed(client, true))
     }
 
     fn server_fingerprint(&self) -> impl Hash + use<> {
         let mut server = self.server.clone();
         let counts = (server.is_connected(), server.packet_ids_in_use(), server.in_flight(), server.queued());
         let output = take(server.transmit());
+        let changes = self.server_store.fingerprint(&mut server);
+        (counts, changes, output, take(server.transmit()), self.server_resumed(server, true))
+    }
+
+    /// As [`resumed`](Self::resumed), for a server.
+    fn server_resumed(&self, mut server: ServerSession, with_new_ids: bool) -> (Vec<u8>, Vec<bool>) {
         server.closed(NOW);
         let session_expiry_interval = Some(u32::MAX).filter(|_| self.plan.version == Version::V5);
         let connect = Connect {
@@ -441,9 +632,13 @@ impl World {
             ..Connect::default()
         };
         let mut server = accept(self.config.clone(), Some(server), &encode(connect, self.plan));
-        let written = take(server.transmit());
+        store(&mut server);
+        let mut written = take(server.transmit());
+        if !with_new_ids {
+            written = packets(&written, self.plan.version).into_iter().map(without_new_id).collect::<Vec<_>>().concat();
+        }
         let is_new = self.probes(|packet, app| poll_server(&mut server.clone(), packet, app));
-        (counts, output, written, is_new)
+        (written, is_new)
     }
 }
 
@@ -451,6 +646,13 @@ fn encode<'p>(packet: impl Into<Packet<'p>>, plan: Plan) -> Vec<u8> {
     let mut bytes = Vec::new();
     packet.into().encode(plan.version, &mut bytes).unwrap();
     bytes
+}
+
+/// Confirms the changes of a session, which nobody stores.
+fn store(session: &mut impl Durable) {
+    while let Some(batch) = session.next_batch() {
+        session.confirm(batch.number());
+    }
 }
 
 /// Takes all bytes.
@@ -533,11 +735,10 @@ fn explore(plan: Plan) {
             after.look();
             transitions += 1;
             // An interruption need not happen, so a state without other steps is an end.
-            is_end &= matches!(step, Step::Cut | Step::CutUnnoticed | Step::Crash);
+            is_end &=
+                matches!(step, Step::Cut | Step::CutUnnoticed | Step::ClientCrash { .. } | Step::ServerCrash { .. });
             if known.insert(after.fingerprint()) {
-                if plan.crashes {
-                    after.check_journal();
-                }
+                after.check_stored();
                 after.trail = Some(Rc::new(Trail { step, before: world.trail.clone() }));
                 next.push_back(after);
             }
@@ -560,7 +761,8 @@ const PLAN: Plan = Plan {
     receive_maximum: 10,
     manual_acks: false,
     accidents: 2,
-    crashes: false,
+    client_crashes: false,
+    server_crashes: false,
     takeovers: false,
 };
 
@@ -586,13 +788,44 @@ fn lost_connections_that_the_server_does_not_notice() {
     explore(Plan { takeovers: true, accidents: 1, ..PAIRS });
 }
 
+/// Few messages, so that the endpoints can be in many states.
+const FEW: Plan =
+    Plan { from_client: &[("1", QoS::ExactlyOnce)], from_server: &[("2", QoS::ExactlyOnce)], accidents: 2, ..PLAN };
+
+/// Messages in one direction only.
+const UP: Plan = Plan { from_server: &[], ..PLAN };
+const DOWN: Plan = Plan { from_client: &[], ..PLAN };
+const UP_IN_ORDER: Plan = Plan { from_server: &[], ..PAIRS };
+const DOWN_IN_ORDER: Plan = Plan { from_client: &[], ..PAIRS };
+
 #[test]
 fn crashes_of_the_client() {
-    for version in [Version::V311, Version::V5] {
-        explore(Plan { version, crashes: true, ..PLAN });
+    explore(Plan { version: Version::V311, client_crashes: true, accidents: 1, ..PLAN });
+    explore(Plan { client_crashes: true, ..FEW });
+    for plan in [UP, DOWN, UP_IN_ORDER, DOWN_IN_ORDER] {
+        explore(Plan { client_crashes: true, ..plan });
+        explore(Plan { client_crashes: true, receive_maximum: 1, ..plan });
     }
-    explore(Plan { crashes: true, accidents: 1, ..PAIRS });
-    explore(Plan { crashes: true, receive_maximum: 1, ..PAIRS });
+}
+
+#[test]
+fn crashes_of_the_server() {
+    explore(Plan { version: Version::V311, server_crashes: true, accidents: 1, ..PLAN });
+    explore(Plan { server_crashes: true, ..FEW });
+    for plan in [UP, DOWN, UP_IN_ORDER, DOWN_IN_ORDER] {
+        explore(Plan { server_crashes: true, ..plan });
+        explore(Plan { server_crashes: true, receive_maximum: 1, ..plan });
+    }
+}
+
+#[test]
+fn crashes_of_both() {
+    for plan in [Plan { from_server: &[], ..FEW }, Plan { from_client: &[], ..FEW }] {
+        explore(Plan { client_crashes: true, server_crashes: true, takeovers: true, ..plan });
+    }
+    for plan in [UP, DOWN] {
+        explore(Plan { client_crashes: true, server_crashes: true, accidents: 1, ..plan });
+    }
 }
 
 #[test]
@@ -606,5 +839,8 @@ fn receive_maximum_of_one() {
 #[test]
 fn manual_acknowledgements() {
     explore(Plan { manual_acks: true, takeovers: true, accidents: 1, ..PLAN });
-    explore(Plan { manual_acks: true, crashes: true, receive_maximum: 1, ..PLAN });
+    for plan in [UP, DOWN] {
+        explore(Plan { manual_acks: true, client_crashes: true, receive_maximum: 1, ..plan });
+        explore(Plan { manual_acks: true, server_crashes: true, receive_maximum: 1, ..plan });
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::{NonZeroU8, NonZeroU16};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -9,9 +10,12 @@ use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::{RetainHandling, SubscriptionIdentifier, UserProperty};
-use mqtt_sansio::{Instant, QoS, SessionExpiry, TextError, TopicError, TopicFilter, TopicName, Utf8Str, Version, Will};
+use mqtt_sansio::{
+    Instant, QoS, SessionExpiry, StdClock, TextError, TopicError, TopicFilter, TopicName, Utf8Str, Version, Will,
+};
 
 use crate::publisher::Publisher;
+use crate::store::Store;
 use crate::subscriber::Subscriber;
 
 /// Publishes and subscribes over TCP.
@@ -36,7 +40,7 @@ pub(crate) enum Command {
 
 /// Publishes messages, and prints a line for each: NUMBER, OUTCOME and DETAIL, separated by tabs.
 ///
-/// The outcome is one of sent, acknowledged, at least once, refused, lost and unknown. "At least once" is the outcome
+/// The outcome is one of sent, acknowledged, at least once, refused, lost, stored and unknown. "At least once" is the outcome
 /// of a QoS 2 message if the server does not support QoS 2. Messages are numbered from 1.
 #[derive(Args)]
 #[command(group = ArgGroup::new("payloads").required(true).multiple(true))]
@@ -217,6 +221,11 @@ pub(crate) struct ConnectionArguments {
     /// The minimum and maximum pause before that, in seconds
     #[arg(long, value_name = "MIN..MAX", default_value = "1..120", value_parser = parse_range)]
     backoff: (u16, u16),
+    /// Keep the session in this directory, so that it survives a crash. The next run with the same directory goes on with
+    /// the messages that have no outcome; the server has to store the session as well: --session-expiry, or
+    /// --no-clean-start before 5.0
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// On how many connections an unanswered subscription is sent before it is abandoned; 0 for no limit
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     request_tries: u8,
@@ -274,6 +283,18 @@ impl ConnectionArguments {
         Ok(())
     }
 
+    /// The session: a new one, or the one that is stored in the directory.
+    pub(crate) fn open_session(&self) -> Result<(ClientSession, Option<Store>)> {
+        let Some(directory) = &self.data else { return Ok((ClientSession::new(self.config()), None)) };
+        let (store, pairs) = Store::open(directory)?;
+        let client = ClientSession::restore(self.config(), StdClock::new().now(), pairs.iter())
+            .with_context(|| format!("the session in {} cannot be restored", directory.display()))?;
+        let stored = &client.config().client_id;
+        let is_same = self.client_id.is_empty() || self.client_id == *stored;
+        ensure!(is_same, "{} contains the session of the client {stored:?}", directory.display());
+        Ok((client, Some(store)))
+    }
+
     /// A session that is never connected.
     fn try_without_connection(&self) -> Result<ClientSession> {
         let mut client = ClientSession::new(self.config());
@@ -301,6 +322,7 @@ impl ConnectionArguments {
             max_request_tries: NonZeroU8::new(self.request_tries),
             min_backoff: self.backoff.0,
             max_backoff: self.backoff.1,
+            durable: self.data.is_some(),
             seed: RandomState::new().build_hasher().finish(), // seeded by the system
             ..ClientConfig::default()
         }

@@ -17,6 +17,7 @@ use mqtt_sansio::{DisconnectError, Instant, Outcome, ReceivedMessage, StdClock, 
 
 use crate::arguments::ConnectionArguments;
 use crate::other_protocol::{OtherProtocol, RECOGNISABLE};
+use crate::store::Store;
 use crate::text::log;
 
 /// The work of a client. After an error the client disconnects with DISCONNECT.
@@ -45,6 +46,8 @@ enum End {
 pub(crate) struct Driver<'a, T> {
     arguments: &'a ConnectionArguments,
     client: &'a mut ClientSession,
+    /// Where the session is stored, if it is durable.
+    store: Option<&'a mut Store>,
     task: &'a mut T,
     /// Set by another thread, which then wakes this one with `unpark`.
     leave: &'a AtomicBool,
@@ -55,10 +58,11 @@ impl<'a, T: Task> Driver<'a, T> {
     pub(crate) fn new(
         arguments: &'a ConnectionArguments,
         client: &'a mut ClientSession,
+        store: Option<&'a mut Store>,
         task: &'a mut T,
         leave: &'a AtomicBool,
     ) -> Self {
-        Self { arguments, client, task, leave, clock: StdClock::new() }
+        Self { arguments, client, store, task, leave, clock: StdClock::new() }
     }
 
     /// Opens one connection after another, until no further one is needed.
@@ -78,6 +82,9 @@ impl<'a, T: Task> Driver<'a, T> {
             let was_done = self.task.is_done();
             self.client.closed(self.clock.now());
             self.take_actions(&mut &[][..])?; // outcomes caused by the end of the connection
+            if end.is_ok() {
+                self.commit()?;
+            }
             match end? {
                 End::Left => return Ok(()),
                 End::Lost(_) if was_done || self.has_to_leave() => return Ok(()),
@@ -166,6 +173,7 @@ impl<'a, T: Task> Driver<'a, T> {
             let used = link.input.len() - rest.len();
             link.input.advance(used);
             let end = end?;
+            self.commit()?; // before what depends on it is written
             if is_writable && link.write(self.client.transmit()).is_err() {
                 // The reader will notice as well, but it first reads bytes that the server has sent before, perhaps
                 // with the reason.
@@ -195,6 +203,14 @@ impl<'a, T: Task> Driver<'a, T> {
                 Err(TryRecvError::Empty) => wait(&self.clock, self.client.deadline()),
                 Err(TryRecvError::Disconnected) => return Ok(End::Lost("nobody reads any more".into())),
             }
+        }
+    }
+
+    /// Stores the changes of the session, if it is durable.
+    fn commit(&mut self) -> Result<()> {
+        match &mut self.store {
+            Some(store) => store.commit(self.client, self.clock.now()),
+            None => Ok(()),
         }
     }
 

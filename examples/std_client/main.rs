@@ -4,12 +4,13 @@
 //! cargo run --example std_client -- subscribe --filter 'home/#' --qos 1
 //! cargo run --example std_client -- publish --topic home/kitchen/temp --message 21.5 --qos 1 --retain
 //! sensor | cargo run --example std_client -- publish --topic home/kitchen/temp --lines --qos 2 --reconnect \
-//!     --client-id thermo-7 --no-clean-start --session-expiry 3600
+//!     --client-id thermo-7 --no-clean-start --session-expiry 3600 --data /var/lib/thermo-7
 //! ```
 //!
 //! Ctrl-C and SIGTERM end it with DISCONNECT, and a second signal ends it at once.
 //!
-//! `connection.rs` is the part to copy to another program: it connects a session with a socket, a clock and a task.
+//! `connection.rs` is the part to copy to another program: it connects a session with a socket, a clock and a task. With
+//! `--data` the session survives a crash of the program or of the system: `store.rs` keeps it in a file of batches.
 
 // The crate itself uses no sockets, threads and clocks. A program that embeds it does.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -19,6 +20,7 @@ mod connection;
 mod other_protocol;
 mod publisher;
 mod signals;
+mod store;
 mod subscriber;
 mod text;
 
@@ -31,7 +33,6 @@ use std::thread;
 use anyhow::{Context, Result};
 use clap::Parser;
 use mqtt_sansio::Instant;
-use mqtt_sansio::client::ClientSession;
 
 use crate::arguments::{Arguments, Command, PublishArguments, SubscribeArguments};
 use crate::connection::Driver;
@@ -62,12 +63,13 @@ fn main() -> ExitCode {
 /// Returns whether every message was published.
 fn publish(arguments: &PublishArguments) -> Result<bool> {
     let leave = leave_on_signal()?;
-    let mut client = ClientSession::new(arguments.connection.config());
+    let (mut client, mut store) = arguments.connection.open_session()?;
     let properties = arguments.user_properties()?;
     let mut publisher = Publisher::new(arguments, &properties)?;
+    publisher.go_on(&client);
     publisher.start();
-    let end = Driver::new(&arguments.connection, &mut client, &mut publisher, &leave).run();
-    let has_succeeded = publisher.finish();
+    let end = Driver::new(&arguments.connection, &mut client, store.as_mut(), &mut publisher, &leave).run();
+    let has_succeeded = publisher.finish(store.is_some());
     end?;
     has_succeeded
 }
@@ -75,9 +77,9 @@ fn publish(arguments: &PublishArguments) -> Result<bool> {
 /// Returns whether the subscription was granted and all expected messages have arrived.
 fn subscribe(arguments: &SubscribeArguments) -> Result<bool> {
     let leave = leave_on_signal()?;
-    let mut client = ClientSession::new(arguments.connection.config());
+    let (mut client, mut store) = arguments.connection.open_session()?;
     let mut subscriber = Subscriber::new(arguments, &mut client, Instant::EPOCH)?;
-    Driver::new(&arguments.connection, &mut client, &mut subscriber, &leave).run()?;
+    Driver::new(&arguments.connection, &mut client, store.as_mut(), &mut subscriber, &leave).run()?;
     Ok(subscriber.has_succeeded())
 }
 

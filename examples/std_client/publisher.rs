@@ -10,7 +10,9 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use mqtt_sansio::client::{ClientSession, Connected};
 use mqtt_sansio::codec::{PublishProperties, UserProperty};
-use mqtt_sansio::{Instant, Message, Outcome, PublishError, ReceivedMessage, Token, TopicName, Utf8Str};
+use mqtt_sansio::{
+    Instant, Message, OperationKind, Outcome, PublishError, QoS, ReceivedMessage, Token, TopicName, Utf8Str,
+};
 
 use crate::arguments::PublishArguments;
 use crate::connection::Task;
@@ -53,6 +55,18 @@ impl<'a> Publisher<'a> {
         })
     }
 
+    /// Waits for the outcomes of the messages that a run before has published, too.
+    pub(crate) fn go_on(&mut self, client: &ClientSession) {
+        for operation in client.operations() {
+            self.open.insert(operation.token);
+            let topic = match operation.kind {
+                OperationKind::Publish { topic: Some(topic), .. } => format!(" for {topic}"),
+                _ => String::new(),
+            };
+            log(format_args!("message {}{topic} of a run before has no outcome yet", operation.token));
+        }
+    }
+
     /// Starts to read standard input, if it contains messages. This thread is woken for each.
     pub(crate) fn start(&mut self) {
         self.lines = self.arguments.lines.then(lines_in_background);
@@ -66,10 +80,15 @@ impl<'a> Publisher<'a> {
             .properties(self.properties)
     }
 
-    /// Prints the messages that have no outcome. Returns whether every message was published with success.
-    pub(crate) fn finish(&mut self) -> Result<bool> {
+    /// Prints the messages that have no outcome, which may be stored for the next run. Returns whether every message was published with success.
+    pub(crate) fn finish(&mut self, is_stored: bool) -> Result<bool> {
+        let is_stored = is_stored && self.arguments.qos != QoS::AtMostOnce;
         for token in std::mem::take(&mut self.open) {
-            print(format_args!("{token}\tunknown\tthe client has ended before the server has answered"))?;
+            let (outcome, detail) = match is_stored {
+                true => ("stored", "the next run with this directory goes on with the message"),
+                false => ("unknown", "the client has ended before the server has answered"),
+            };
+            print(format_args!("{token}\t{outcome}\t{detail}"))?;
             self.has_failed = true;
         }
         // A line that was not typed yet is not missing; one that was read is.

@@ -11,10 +11,11 @@ use crate::codec::{
     SubscribeProperties, Subscription, UnsubscribeProperties, Version,
 };
 use crate::session::{
-    AckError, AckHandle, AuthenticateError, DisconnectError, Endpoint, Exchange, InvalidText, Journal, JournalError,
-    KeepAlive, Message, Peer, PublishError, Record, Request, Restored, SessionExpiry, SubscribeError, Token,
-    UnknownToken, Will, user_properties,
+    AckError, AckHandle, AuthenticateError, ClientRecord, DisconnectError, Endpoint, Exchange, InvalidText, KeepAlive,
+    Message, Operation, Peer, PublishError, Request, Restored, SessionExpiry, SubscribeError, Token, UnknownToken,
+    Will, user_properties,
 };
+use crate::store::{Batch, RestoreError, RestoreErrorKind};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 use crate::topic::TopicFilter;
@@ -328,35 +329,114 @@ impl ClientSession {
         Ok(())
     }
 
-    /// Restores a client session after a crash, from the same configuration and all bytes that were ever taken from its
-    /// [`journal`](Self::journal).
+    /// Returns the changes of a [durable](super::ClientConfig::durable) session since the last call, to be stored as one
+    /// transaction; `None` if nothing has changed, or if the session is not durable. Call it after each
+    /// [`poll`](Self::poll) and each command, before the output is written.
     ///
-    /// Cut off the bytes after the [whole records](Journal::whole_len) before appending more. Messages keep their
-    /// tokens. A client identifier in the journal replaces that of the configuration. Message expiry intervals start
-    /// again at `now`.
+    /// Batches are stored in the order of their numbers, each once. Several may be under way; a batch that could not be
+    /// stored is stored again, unchanged. When a batch is stored, call [`committed`](Self::committed).
+    ///
+    /// The application can store its own state in the same transaction: the effects of all actions that `poll` has
+    /// returned since the last batch. Then each QoS 2 message has its effect exactly once, and no outcome is lost.
+    /// Acknowledgements wait for the batch even if nothing else in the session has changed. If the application has another
+    /// store, it sets [`manual_acks`](super::ClientConfig::manual_acks), and calls
+    /// [`ack`](Self::ack) after it has stored the effect of a message, which it may then see a second time.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # use mqtt_sansio::store::Pairs;
+    /// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+    /// # let (now, mut store) = (Instant::from_micros(1), Pairs::default());
+    /// let config = ClientConfig { durable: true, ..ClientConfig::default() };
+    /// let mut client = ClientSession::new(config.clone());
+    /// let token = client.publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    /// while let Some(batch) = client.changes() {
+    ///     store.apply(&batch);
+    ///     client.committed(now, batch.number());
+    /// }
+    /// drop(client); // a crash
+    /// let client = ClientSession::restore(config, now, store.iter())?;
+    /// assert!(client.operations().any(|operation| operation.token == token));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn changes(&mut self) -> Option<Batch> {
+        self.engine.changes()
+    }
+
+    /// Notes that all batches up to this number are stored. What has waited for them is in
+    /// [`transmit`](Self::transmit) then. A number of a batch that [`changes`](Self::changes) has not returned counts as
+    /// that of the last batch which it has returned.
+    ///
+    /// These packets wait until the changes before them are stored: PUBACK, PUBREC, PUBREL, PUBCOMP, and PUBLISH of QoS
+    /// 2. All others do not: CONNECT, PUBLISH of QoS 0 and 1, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT, AUTH.
+    pub fn committed(&mut self, now: Instant, number: u64) {
+        self.engine.advance(now);
+        let limits = self.limits();
+        if self.engine.committed(&limits, number)
+            && let Some(keep_alive) = self.state.keep_alive_mut()
+        {
+            keep_alive.restart(self.engine.now());
+        }
+        if self.engine.deliveries().has_backlog() {
+            self.send_backlog(u32::MAX);
+        }
+    }
+
+    /// Restores a durable client session after a crash, from the same configuration and the pairs that its batches have
+    /// put, in the order of their keys. Without pairs this is a new session.
+    ///
+    /// Messages have the tokens of before; [`operations`](Self::operations) returns those that have no outcome. A client
+    /// identifier that was assigned or [configured](Self::reconfigure) replaces that of the configuration. Messages that
+    /// were sent are sent again, with DUP. SUBSCRIBE, UNSUBSCRIBE and QoS 0 messages are not stored.
+    ///
+    /// `now` is in the same epoch before and after a crash: use Unix time, as [`StdClock`](crate::StdClock) does. If it is
+    /// before the time of the last batch, because the clock was set back, time goes on from the time of that batch.
     ///
     /// # Errors
     ///
-    /// [`JournalError`] if the bytes are not a journal. A journal whose last record is incomplete is accepted.
-    pub fn restore(config: ClientConfig, journal: &[u8], now: Instant) -> Result<Self, JournalError> {
-        let mut client = Self::new(config);
-        let mut restored = Restored::read(journal, client.engine.version())?;
-        if let Some(Ok(id)) = restored.client_identifier.take().map(alloc::string::String::from_utf8) {
-            client.config.client_id = id;
+    /// [`RestoreError`] if a pair cannot be read. A pair that refers to one that is missing is ignored.
+    pub fn restore<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        config: ClientConfig,
+        now: Instant,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, RestoreError> {
+        let Some(restored) = Restored::read(pairs)? else {
+            return Ok(Self::new(ClientConfig { durable: true, ..config }));
+        };
+        let (mut config, mut has_session) = (ClientConfig { durable: true, ..config }, false);
+        if let Some(session) = restored.session() {
+            let record = ClientRecord::read(session).ok_or(Restored::session_error(RestoreErrorKind::Value))?;
+            if record.version != config.version {
+                return Err(Restored::session_error(RestoreErrorKind::OtherVersion));
+            }
+            if !record.client_id.is_empty() {
+                config.client_id = record.client_id.into();
+            }
+            has_session = record.has_session;
         }
-        client.has_session = restored.has_session;
-        client.engine.restore(now, restored);
+        let (engine, _) = restored.into_engine(config.version, config.max_uncommitted, false, now)?;
+        let mut client = Self { has_session, ..Self::with_engine(engine, config) };
+        client.store_session();
         Ok(client)
     }
 
-    /// Returns the records that describe the present state of the session: a short journal that replaces a long one.
+    /// Returns a batch that contains the present state, to begin a new store, for instance a new file in place of one
+    /// that has become long; `None` if the session is not durable.
     ///
-    /// Take the snapshot when [`journal`](Self::journal) is empty, and store it before any further records from the
-    /// journal.
-    pub fn snapshot(&self) -> Journal {
-        let id = self.config.client_id.as_bytes();
-        let session = self.has_session.then_some([Record::ClientIdentifier(id), Record::SessionBegun]);
-        Journal::of(self.engine.version(), session.into_iter().flatten().chain(self.engine.records()))
+    /// The batch takes the place of all batches that [`changes`](Self::changes) has not returned. It is
+    /// [committed](Self::committed) like any other.
+    pub fn snapshot(&mut self) -> Option<Batch> {
+        self.engine.snapshot([].iter())
+    }
+
+    /// Returns the operations that have no outcome: messages, SUBSCRIBE and UNSUBSCRIBE, queued or in flight. After a
+    /// [restart](Self::restore) these are the messages of QoS 1 and 2 that were accepted before and have no outcome.
+    ///
+    /// The order is that of the stages: released, sent, queued. QoS 0 messages in the output are not included.
+    pub fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
+        self.engine.operations()
     }
 
     /// Discards the session. Every message in flight has the outcome
@@ -378,7 +458,7 @@ impl ClientSession {
     /// Replaces the configuration for the following connections, for instance with a new password or another will.
     ///
     /// Another `client_id` identifies another session: the present session is discarded, as if the server had lost it.
-    /// An empty `client_id` stands for the present one. `journal` is ignored.
+    /// An empty `client_id` stands for the present one. `durable` and `max_uncommitted` are ignored.
     ///
     /// # Errors
     ///
@@ -395,9 +475,10 @@ impl ClientSession {
             config.client_id = core::mem::take(&mut self.config.client_id);
         } else if config.client_id != self.config.client_id {
             self.forget_session();
-            self.engine.record(Record::ClientIdentifier(config.client_id.as_bytes()));
         }
+        (config.durable, config.max_uncommitted) = (self.config.durable, self.config.max_uncommitted);
         self.config = config;
+        self.store_session();
         Ok(())
     }
 }

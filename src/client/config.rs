@@ -8,11 +8,11 @@ use core::num::{NonZeroU8, NonZeroU16, NonZeroU32};
 
 use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, Sender, Version};
 use crate::redacted::Redacted;
-use crate::session::{Overflow, SessionExpiry, TRANSMIT_LIMIT, Will};
+use crate::session::{MAX_UNCOMMITTED, Overflow, SessionExpiry, TRANSMIT_LIMIT, Will};
 
 /// The configuration of a client. Every field has a default.
 ///
-/// `version` and `journal` are fixed when the session is created; the other fields can be changed between two
+/// `version` and `durable` are fixed when the session is created; the other fields can be changed between two
 /// connections, with [`reconfigure`](super::ClientSession::reconfigure).
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientConfig {
@@ -146,9 +146,12 @@ pub struct ClientConfig {
     /// random part also depends on the client identifier, so clients with different identifiers need no seed. Set the
     /// seed in tests, and for clients whose identifiers the server assigns, which are all empty until then.
     pub seed: u64,
-    /// Whether the session writes a [`journal`](super::ClientSession::journal), so that it survives a crash. Default:
-    /// false.
-    pub journal: bool,
+    /// Whether the session is durable: it reports its [changes](super::ClientSession::changes) to be stored, and sends
+    /// nothing that depends on changes that are not stored, so that it survives a crash. Default: false.
+    pub durable: bool,
+    /// Size of the changes that are not committed, in bytes, above which no QoS 1 and QoS 2 messages of the server are
+    /// accepted. Default: 4 MiB. It applies to a durable session only. One step may exceed it.
+    pub max_uncommitted: NonZeroU32,
 }
 
 impl Default for ClientConfig {
@@ -189,7 +192,8 @@ impl Default for ClientConfig {
             max_backoff: 120,
             backoff_reset: 30,
             seed: 0,
-            journal: false,
+            durable: false,
+            max_uncommitted: MAX_UNCOMMITTED,
         }
     }
 }

@@ -50,7 +50,8 @@
 //! | [`disconnect`](ClientSession::disconnect) | connected | DISCONNECT |
 //! | [`backoff`](ClientSession::backoff) | before the next connection | returns how long to wait |
 //! | [`reconfigure`](ClientSession::reconfigure), [`discard_session`](ClientSession::discard_session) | without a connection | changes the configuration; begins a new session |
-//! | [`journal`](ClientSession::journal), [`snapshot`](ClientSession::snapshot), [`restore`](ClientSession::restore) | with a [journal](ClientConfig::journal) | stores and restores the session across a crash |
+//! | [`changes`](ClientSession::changes), [`committed`](ClientSession::committed), [`restore`](ClientSession::restore), [`snapshot`](ClientSession::snapshot) | if the session is [durable](ClientConfig::durable) | stores and restores the session across a crash, see [`store`](crate::store) |
+//! | [`operations`](ClientSession::operations) | at any time | returns the operations that have no outcome yet |
 
 mod action;
 mod backoff;

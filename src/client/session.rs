@@ -12,7 +12,7 @@ use super::server::ServerLimits;
 use super::state::{Acceptance, State};
 use crate::codec::{Auth, AuthReasonCode, ConnAck, ConnAckReasonCode, Packet, PacketType, SubAck, UnsubAck, Version};
 use crate::session::{
-    ConnectionLimits, Endpoint, Engine, Exchange, Journal, KeepAlive, Outcome, ProtocolError, Record,
+    ClientRecord, ConnectionLimits, Durable, Endpoint, Engine, Exchange, KeepAlive, Outcome, ProtocolError,
     SMALLEST_PACKET_SIZE, SessionExpiry, Stop, Transmit,
 };
 use crate::text::Utf8Str;
@@ -40,8 +40,17 @@ pub struct ClientSession {
 impl ClientSession {
     /// Creates a client session without a connection.
     pub fn new(config: ClientConfig) -> Self {
+        let durable = config.durable.then(|| Durable::new(config.version, config.max_uncommitted));
+        let mut client = Self::with_engine(Engine::new(config.version, durable), config);
+        client.engine.set_stored(true);
+        client.store_session();
+        client
+    }
+
+    /// Creates a client session with this engine, without a connection.
+    pub(super) const fn with_engine(engine: Engine, config: ClientConfig) -> Self {
         Self {
-            engine: Engine::new(config.version, config.journal),
+            engine,
             state: State::Closed,
             identifiers: None,
             noted_at: Instant::EPOCH,
@@ -110,10 +119,15 @@ impl ClientSession {
     /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
     /// there is something to do at once, `None` if there is no deadline.
     pub fn deadline(&self) -> Option<Instant> {
-        let at_once = Some(Instant::EPOCH);
         if self.engine.is_due(|| self.limits()) {
-            return at_once;
+            return Some(Instant::EPOCH); // at once, at any time
         }
+        self.timeout().map(|at| self.engine.outside(at))
+    }
+
+    /// Returns the time of the next timeout.
+    fn timeout(&self) -> Option<Instant> {
+        let at_once = Some(Instant::EPOCH);
         match &self.state {
             State::Closed | State::Over(_) => None,
             State::Closing(_) => at_once,
@@ -142,18 +156,12 @@ impl ClientSession {
         self.backoff.pause(*min_backoff, *max_backoff, client_id, *seed)
     }
 
-    /// Returns the journal: the records to store before the session sends anything that depends on them; `None` unless
-    /// the [configuration](ClientConfig::journal) asks for it. While records remain in it, [`transmit`](Self::transmit)
-    /// is empty.
-    ///
-    /// [`restore`](Self::restore) takes all records that were ever taken from here, one after the other.
-    ///
-    /// A message is delivered before the record that the client has accepted ownership of it can be stored. For
-    /// exactly-once processing across a crash, store the effects of the message and the records that follow in one
-    /// transaction, or use [manual acknowledgements](ClientConfig::manual_acks): then [`ack`](Self::ack) writes the
-    /// record.
-    pub fn journal(&mut self) -> Option<&mut Journal> {
-        self.engine.journal()
+    /// Stores the record of a durable session.
+    pub(super) fn store_session(&mut self) {
+        let (version, has_session, client_id) = (self.engine.version(), self.has_session, &*self.config.client_id);
+        if let Some(durable) = self.engine.durable_mut() {
+            durable.set_session(|out| ClientRecord { version, has_session, client_id }.write(out));
+        }
     }
 
     /// Returns whether [`poll`](Self::poll) accepts input. It does not without a connection, or while too many
@@ -242,9 +250,10 @@ impl ClientSession {
     fn check_time<'a>(&mut self) -> Option<Action<'a>> {
         let now = self.engine.now();
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let is_stalled = self.engine.is_stalled(|| self.limits());
         match &mut self.state {
             State::Connected { keep_alive, .. } => {
-                if self.engine.take_has_input() {
+                if self.engine.take_has_input() || is_stalled {
                     keep_alive.received(now);
                 }
                 if due(keep_alive.dead_at(self.config.ping_timeout)) {
@@ -315,8 +324,8 @@ impl ClientSession {
             (self.config.client_id.is_empty(), connack.properties.assigned_client_identifier)
         {
             self.config.client_id = assigned.as_str().into();
-            self.engine.record(Record::ClientIdentifier(assigned.as_bytes()));
         }
+        self.store_session();
         let now = self.engine.now();
         self.state = State::Connected {
             acceptance: Acceptance { server, at: seconds(now) },
@@ -340,9 +349,7 @@ impl ClientSession {
         } else if !self.has_session {
             self.knows_identifiers = false;
         }
-        if !core::mem::replace(&mut self.has_session, true) {
-            self.engine.record(Record::SessionBegun);
-        }
+        self.has_session = true;
         session
     }
 
@@ -350,9 +357,8 @@ impl ClientSession {
     pub(super) fn forget_session(&mut self) {
         self.engine.forget_in_flight();
         self.identifiers = None;
-        if core::mem::take(&mut self.has_session) {
-            self.engine.record(Record::SessionGone);
-        }
+        self.has_session = false;
+        self.store_session();
     }
 
     /// Handles AUTH from the server.

@@ -425,14 +425,14 @@ impl Acceptor {
     ) -> Result<(), AcceptError> {
         self.now = now.max(self.now);
         // The session may have seen a later time than the acceptor.
-        let now = session.engine.now().max(self.now);
+        let now = session.engine.at(self.now);
         let is_present = |pending: &Pending| is_stored && !pending.clean_start && session.outlives_connection(now);
         let (granted, is_present) = self.answer(&accept, is_present)?;
         let pending = self.pending.take().ok_or(AcceptError::NoPendingConnect)?;
         self.step = Step::Over;
-        session.closed(now);
+        session.closed(self.now);
         session.config = Arc::clone(&self.config);
-        session.attach(*pending, &granted, accept, is_present, now, core::mem::take(&mut self.transmit));
+        session.attach(*pending, &granted, accept, is_present, self.now, core::mem::take(&mut self.transmit));
         Ok(())
     }
 
@@ -449,6 +449,9 @@ impl Acceptor {
             return Err(AcceptError::NoClientIdentifier);
         }
         let (granted, is_present) = (GrantedIntervals::new(&self.config, pending, accept), is_present(pending));
+        if self.config.durable {
+            self.transmit.hold(false); // CONNACK may have to wait, the bytes before it do not
+        }
         granted.put_connack(&mut self.transmit, &self.config, pending, accept, is_present)?;
         Ok((granted, is_present))
     }

@@ -1,6 +1,10 @@
 //! The commands of a server session: publishing, acknowledging, answering, authenticating, and the end of the
 //! connection or the session.
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::config::ServerConfig;
 use super::error::AnswerError;
 use super::request::{Kind, RequestId};
 use super::session::ServerSession;
@@ -10,9 +14,10 @@ use crate::codec::{
     SubAckReasonCode, UnsubAck, UnsubAckReasonCode, Version,
 };
 use crate::session::{
-    AckError, AckHandle, AuthenticateError, DisconnectError, Endpoint, Exchange, Message, Peer, PublishError,
-    SessionExpiry, Token, UnknownToken, trim,
+    AckError, AckHandle, AuthenticateError, DisconnectError, Endpoint, Exchange, Message, Operation, Peer,
+    PublishError, Restored, ServerRecord, SessionExpiry, Token, UnknownToken, trim,
 };
+use crate::store::{Batch, RestoreError, RestoreErrorKind};
 use crate::time::Instant;
 
 impl ServerSession {
@@ -265,6 +270,7 @@ impl ServerSession {
             *expires_at = self.engine.now();
             *will_at = self.engine.now().min(*will_at);
         }
+        self.store_session();
     }
 
     /// Ends the connection, because the transport is gone, or is closed because of
@@ -287,6 +293,89 @@ impl ServerSession {
         let expires_at = self.session_expiry_interval.counted_from(now);
         let delay = self.will.as_ref().map_or(0, |will| will.delay_interval);
         self.state = State::Detached { expires_at, will_at: now.after_seconds(delay).min(expires_at) };
+        self.store_session();
+    }
+
+    /// Returns the changes of a [durable](super::ServerConfig::durable) session since the last call, to be stored as one
+    /// transaction; `None` if nothing has changed, or if the session is not durable: it does not outlive its connection.
+    /// Call it after each [`poll`](Self::poll) and each command, before the output is written.
+    ///
+    /// Batches are stored in the order of their numbers, each once. Several may be under way; a batch that could not be
+    /// stored is stored again, unchanged. When a batch is stored, call [`committed`](Self::committed). Sessions that
+    /// share a store need keys of their own: put the same bytes before all keys of a session.
+    ///
+    /// The application can store its own state, which includes the subscriptions, in the same transaction: the effects of
+    /// all actions that `poll` has returned since the last batch. Then each QoS 2 message has its effect exactly once,
+    /// and no outcome is lost. Acknowledgements wait for the batch even if nothing else in the session has changed. If the
+    /// application has another store, it sets
+    /// [`manual_acks`](super::ServerConfig::manual_acks), and calls [`ack`](Self::ack) after it has stored the effect of
+    /// a message, which it may then see a second time.
+    ///
+    /// After [`Action::Expired`](super::Action::Expired) the last batch removes the session.
+    pub fn changes(&mut self) -> Option<Batch> {
+        self.engine.changes()
+    }
+
+    /// Notes that all batches up to this number are stored. What has waited for them is in
+    /// [`transmit`](Self::transmit) then. A number of a batch that [`changes`](Self::changes) has not returned counts as
+    /// that of the last batch which it has returned.
+    ///
+    /// These packets wait until the changes before them are stored: CONNACK, with everything behind it, SUBACK, UNSUBACK,
+    /// PUBACK, PUBREC, PUBREL, PUBCOMP, and PUBLISH of QoS 2. PUBLISH of QoS 0 and 1, PINGRESP, DISCONNECT and AUTH do
+    /// not.
+    pub fn committed(&mut self, now: Instant, number: u64) {
+        self.engine.advance(now);
+        let limits = self.limits();
+        if self.engine.committed(&limits, number) {
+            self.reset_keep_alive_now();
+        }
+        if self.engine.deliveries().has_backlog() {
+            self.send_backlog(u32::MAX);
+        }
+    }
+
+    /// Restores a durable session after a crash, from the pairs that its batches have put, in the order of their keys;
+    /// `None` if there is no session in them. The session has no connection: pass it to
+    /// [`Acceptor::accept`](super::Acceptor::accept) when the client connects.
+    ///
+    /// A session that was connected counts as cut at `now`: its expiry and the delay of its will begin then. The times of
+    /// others are what they were. Messages have the tokens of before; [`operations`](Self::operations) returns those that
+    /// have no outcome.
+    ///
+    /// `now` is in the same epoch before and after a crash: use Unix time, as [`StdClock`](crate::StdClock) does. If it is
+    /// before the time of the last batch, because the clock was set back, time goes on from the time of that batch.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`] if a pair cannot be read. A pair that refers to one that is missing is ignored.
+    pub fn restore<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        config: impl Into<Arc<ServerConfig>>,
+        now: Instant,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Option<Self>, RestoreError> {
+        let config = config.into();
+        let Some(restored) = Restored::read(pairs)? else { return Ok(None) };
+        let Some(session) = restored.session().map(Vec::from) else { return Ok(None) };
+        let record = ServerRecord::read(&session).ok_or(Restored::session_error(RestoreErrorKind::Value))?;
+        let (engine, wills) = restored.into_engine(record.version, config.max_uncommitted, true, now)?;
+        Ok(Some(Self::restored(config, &record, engine, wills)))
+    }
+
+    /// Returns a batch that contains the present state, to begin a new store; `None` if the session is not durable.
+    ///
+    /// The batch takes the place of all batches that [`changes`](Self::changes) has not returned. It is
+    /// [committed](Self::committed) like any other.
+    pub fn snapshot(&mut self) -> Option<Batch> {
+        let wills = self.due_wills.iter().flat_map(|wills| wills.iter()).chain(self.will.as_deref());
+        self.engine.snapshot(wills)
+    }
+
+    /// Returns the messages to the client that have no outcome, queued or in flight. After a [restart](Self::restore)
+    /// these are the messages of QoS 1 and 2 that were accepted before and have no outcome.
+    ///
+    /// The order is that of the stages: released, sent, queued. QoS 0 messages in the output are not included.
+    pub fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
+        self.engine.operations()
     }
 
     /// Sends the server's next step of a re-authentication: AUTH with Continue authentication \[MQTT-4.12.0-2\].

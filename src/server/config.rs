@@ -12,7 +12,7 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, MaximumQoS, QoS, Sender};
-use crate::session::{Overflow, SessionExpiry, TRANSMIT_LIMIT};
+use crate::session::{MAX_UNCOMMITTED, Overflow, SessionExpiry, TRANSMIT_LIMIT};
 
 /// The configuration of a server. All connections share it behind an `Arc`. Every field has a default.
 ///
@@ -118,6 +118,14 @@ pub struct ServerConfig {
     /// limit no input is accepted until the client reads some of the answers; meanwhile the client's silence does not
     /// count against it as long as bytes are written. The limit holds for an acceptor too.
     pub answer_limit: NonZeroU32,
+    /// Whether sessions that outlive their connection are durable: such a session reports its
+    /// [changes](super::ServerSession::changes) to be stored, and sends nothing that depends on changes that are not
+    /// stored, so that it survives a crash. Default: false. A broker ignores it.
+    pub durable: bool,
+    /// Size of the changes of a session that are not committed, in bytes, above which no QoS 1 and QoS 2 messages,
+    /// SUBSCRIBE and UNSUBSCRIBE of the client are accepted. Default: 4 MiB. It applies to durable sessions only. One
+    /// step may exceed it.
+    pub max_uncommitted: NonZeroU32,
 }
 
 /// The default of `max_connect_size` and `max_control_size`: 256 KiB.
@@ -153,6 +161,8 @@ impl Default for ServerConfig {
             store_qos_0: false,
             transmit_limit: TRANSMIT_LIMIT,
             answer_limit: TRANSMIT_LIMIT,
+            durable: false,
+            max_uncommitted: MAX_UNCOMMITTED,
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! An [`Acceptor`] receives the first packet of a client, and returns it as a request to connect. The caller accepts
 //! it, into a new or a stored session, or refuses it. An accepted client has a [`ServerSession`], which exchanges
-//! messages with the client, and outlives the connection until it expires. The session is held in memory: unlike that
-//! of a client it has no journal.
+//! messages with the client, and outlives the connection until it expires. A [durable](ServerConfig::durable) session also
+//! survives a crash, see [`store`](crate::store).
 //!
 //! ```
 //! # use std::collections::HashMap;
@@ -70,6 +70,8 @@
 //! | [`disconnect`](ServerSession::disconnect), [`take_over`](ServerSession::take_over) | connected | DISCONNECT in 5.0, and the end of the connection |
 //! | [`closed`](ServerSession::closed) | the transport is gone, or after [`Action::Close`] | ends the connection, and preserves the session until it expires |
 //! | [`end_session`](ServerSession::end_session) | at any time | ends the session |
+//! | [`changes`](ServerSession::changes), [`committed`](ServerSession::committed), [`restore`](ServerSession::restore), [`snapshot`](ServerSession::snapshot) | if the session is [durable](ServerConfig::durable) | stores and restores the session across a crash |
+//! | [`operations`](ServerSession::operations) | at any time | returns the messages that have no outcome yet |
 
 mod accept;
 mod acceptor;

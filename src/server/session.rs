@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
 use super::accept::{Accept, GrantedIntervals, Pending};
@@ -16,8 +17,8 @@ use crate::codec::{
     SubAckReasonCode, Subscribe, SubscribeProperties, Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, Version,
 };
 use crate::session::{
-    Available, ConnectionLimits, Endpoint, Engine, Exchange, ProtocolError, SessionExpiry, Stop, Transmit, Waiting,
-    Will,
+    Available, ConnectionLimits, Durable, Endpoint, Engine, Exchange, ProtocolError, ServerRecord, SessionExpiry, Stop,
+    Transmit, Waiting, Will,
 };
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -66,7 +67,7 @@ impl ServerSession {
     pub(super) fn new(config: Arc<ServerConfig>, version: Version) -> Self {
         Self {
             state: State::Detached { expires_at: Instant::NEVER, will_at: Instant::NEVER },
-            engine: Engine::new(version, false),
+            engine: Engine::new(version, None),
             config,
             client_id: "".into(),
             will: None,
@@ -79,6 +80,36 @@ impl ServerSession {
             is_bridge: false,
             is_routed: false,
         }
+    }
+
+    /// Creates a session that is restored. If it was connected, its connection ends now.
+    pub(super) fn restored(
+        config: Arc<ServerConfig>,
+        record: &ServerRecord<'_>,
+        engine: Engine,
+        mut wills: Vec<Will>,
+    ) -> Self {
+        let will = if record.has_will { wills.pop() } else { None };
+        let session_expiry_interval = SessionExpiry::after(record.session_expiry_interval);
+        let now = engine.now();
+        let (expires_at, will_at) = record.ends.unwrap_or_else(|| {
+            let expires_at = session_expiry_interval.counted_from(now);
+            let delay = will.as_ref().map_or(0, |will| will.delay_interval);
+            (expires_at, now.after_seconds(delay).min(expires_at))
+        });
+        let mut session = Self {
+            state: State::Detached { expires_at, will_at },
+            engine,
+            client_id: record.client_id.into(),
+            will: will.map(Box::new),
+            due_wills: (!wills.is_empty()).then(|| Box::new(wills.into())),
+            session_expiry_interval,
+            max_session_expiry_interval: SessionExpiry::after(record.max_session_expiry_interval),
+            is_bridge: record.is_bridge,
+            ..Self::new(config, record.version)
+        };
+        session.store_session();
+        session
     }
 
     /// Attaches a new connection to the session, which has none. `transmit` contains CONNACK.
@@ -94,11 +125,14 @@ impl ServerSession {
         self.engine.advance(now);
         // A will is published when its session ends, at the latest, and not at all if the client resumes the session
         // before the will is due.
+        let now = self.engine.now();
         let is_will_due = matches!(self.state, State::Detached { will_at, .. } if will_at <= now);
-        if let Some(will) = self.will.take()
-            && (!is_present || is_will_due)
-        {
-            self.due_wills.get_or_insert_default().push_back(*will);
+        if !is_present || is_will_due {
+            if let Some(will) = self.will.take() {
+                self.due_wills.get_or_insert_default().push_back(*will);
+            }
+        } else {
+            self.discard_will();
         }
         if !is_present {
             self.forget();
@@ -117,14 +151,69 @@ impl ServerSession {
             authentication: pending.method.map(authentication),
             requests: None,
         });
-        self.will = pending.will;
         self.keep_alive = granted.keep_alive;
         self.session_expiry_interval = granted.session_expiry_interval;
         self.max_session_expiry_interval =
             accept.session_expiry_interval.unwrap_or(self.config.max_session_expiry_interval);
         self.is_resumed = is_present;
         self.is_bridge = pending.is_bridge;
+        self.begin_or_end_storing();
+        if let Some(will) = pending.will {
+            self.store_will(&will);
+            self.will = Some(will);
+        }
+        self.store_session();
         self.engine.open_with(transmit, pending.client.topic_alias_maximum.min(self.config.topic_aliases));
+    }
+
+    /// Makes the session durable if it outlives its connection and the configuration says so; otherwise removes what is
+    /// stored of it.
+    fn begin_or_end_storing(&mut self) {
+        let is_stored = self.config.durable && !self.is_routed && self.session_expiry_interval.outlives_connection();
+        if self.engine.durable_mut().is_none() {
+            if !is_stored {
+                return;
+            }
+            self.engine.set_durable(Some(Durable::new(self.engine.version(), self.config.max_uncommitted)));
+        }
+        if self.engine.set_stored(is_stored) {
+            for will in self.due_wills.iter().flat_map(|wills| wills.iter()) {
+                store_will(&mut self.engine, will);
+            }
+        }
+    }
+
+    /// Stores a will, which becomes due after all others.
+    fn store_will(&mut self, will: &Will) {
+        store_will(&mut self.engine, will);
+    }
+
+    /// Discards the will of the last connection, or takes it to publish it.
+    fn discard_will(&mut self) -> Option<Box<Will>> {
+        let will = self.will.take()?;
+        if let Some(durable) = self.engine.durable_mut() {
+            durable.remove_last_will(&will);
+        }
+        Some(will)
+    }
+
+    /// Stores the record of a durable session.
+    pub(super) fn store_session(&mut self) {
+        let record = ServerRecord {
+            version: self.engine.version(),
+            is_bridge: self.is_bridge,
+            has_will: self.will.is_some(),
+            ends: match self.state {
+                State::Detached { expires_at, will_at } => Some((expires_at, will_at)),
+                State::Attached(_) | State::Expired => None,
+            },
+            session_expiry_interval: self.session_expiry_interval.value(),
+            max_session_expiry_interval: self.max_session_expiry_interval.value(),
+            client_id: &self.client_id,
+        };
+        if let Some(durable) = self.engine.durable_mut() {
+            durable.set_session(|out| record.write(out));
+        }
     }
 
     /// Processes the bytes that the transport has received and the current time, and returns the next action; `None`
@@ -192,11 +281,11 @@ impl ServerSession {
         if self.engine.is_due(|| self.limits()) || self.due_wills.is_some() || self.state.is_closing() {
             return Some(Instant::EPOCH); // at once, at any time
         }
-        self.timeout().unless_never()
+        self.timeout().unless_never().map(|at| self.engine.outside(at))
     }
 
     /// Returns the time of the keep-alive timeout; without a connection, the time when the will is due or the session
-    /// expires.
+    /// expires. It is a time of the session, see `Engine::outside`.
     #[inline]
     pub(crate) fn timeout(&self) -> Instant {
         match &self.state {
@@ -305,6 +394,9 @@ impl ServerSession {
         if wills.is_empty() {
             self.due_wills = None;
         }
+        if let (Some(durable), Some(will)) = (self.engine.durable_mut(), &first) {
+            durable.remove_first_will(will);
+        }
         first.map(|will| Action::Will(Box::new(will)))
     }
 
@@ -336,7 +428,7 @@ impl ServerSession {
             return self.due_will();
         }
         let now = self.engine.now();
-        if self.engine.take_has_input() {
+        if self.engine.take_has_input() || self.engine.is_stalled(|| self.limits()) {
             self.reset_keep_alive_now();
         }
         (self.timeout() <= now).then(|| self.time_out())
@@ -348,8 +440,9 @@ impl ServerSession {
         let State::Detached { expires_at, will_at } = self.state else { return None };
         let now = self.engine.now();
         if will_at <= now
-            && let Some(will) = self.will.take()
+            && let Some(will) = self.discard_will()
         {
+            self.store_session();
             return Some(Action::Will(will));
         }
         if expires_at <= now {
@@ -360,6 +453,9 @@ impl ServerSession {
                 }
             }
             self.state = State::Expired;
+            if let Some(durable) = self.engine.durable_mut() {
+                durable.remove_session();
+            }
             return Some(Action::Expired);
         }
         None
@@ -398,8 +494,9 @@ impl ServerSession {
         }
         // Only Normal disconnection discards the will [MQTT-3.14.4-3].
         if disconnect.reason_code == DisconnectReasonCode::NormalDisconnection {
-            self.will = None;
+            self.discard_will();
         }
+        self.store_session();
         self.over(Close::Disconnected(disconnect))
     }
 
@@ -518,6 +615,13 @@ impl ServerSession {
         if let Err(error) = self.engine.put_answer(answer, self.state.client().maximum_packet_size) {
             bug!("the codes of an answer are those of its version: {error}");
         }
+    }
+}
+
+fn store_will(engine: &mut Engine, will: &Will) {
+    let (token, now) = (engine.take_token(), engine.now());
+    if let Some(durable) = engine.durable_mut() {
+        durable.add_will(token, will, now);
     }
 }
 

@@ -3,15 +3,19 @@
 use super::command_error::{PublishError, SubscribeError};
 use super::deliveries::Deliveries;
 use super::deliveries::Source;
-use super::deliveries::queue::Waiting;
+use super::deliveries::outbound::HELD;
+use super::deliveries::queue::{Kind, Waiting};
+use super::deliveries::stage::Stage;
 use super::effects::Effects;
 use super::endpoint::Peer;
 use super::limits::ConnectionLimits;
 use super::link::Link;
+use super::link::held::HeldPacket;
 use super::message_ref::MessageRef;
 use super::outcome::AbandonReason;
 use super::request::Request;
-use super::store::stored::Content;
+use super::store::stored::{Content, Stored};
+use super::token::Token;
 use crate::codec::{Delivery, PacketId, Publish, PublishProperties, QoS, ReasonCode};
 use crate::time::Instant;
 
@@ -29,6 +33,22 @@ enum Unsent {
     Expired,
     /// The peer does not support the packet, for this reason.
     Refused(ReasonCode),
+}
+
+/// What became of a queued packet.
+enum Sent {
+    /// A message of QoS 0 is in the output.
+    Unacknowledged,
+    /// A packet that the peer acknowledges is in the output.
+    Acknowledged,
+    /// The message has to wait.
+    Held(HeldPacket),
+}
+
+/// Returns the message as a packet that waits; `None` if it is too large for the peer.
+fn held(id: PacketId, token: Token, stored: &Stored, limits: &ConnectionLimits) -> Option<HeldPacket> {
+    let size = u32::try_from(stored.len()).ok().filter(|&size| size <= limits.max_packet_size)?;
+    Some(HeldPacket::Publish { id, token, size })
 }
 
 impl From<PublishError> for Unsent {
@@ -58,7 +78,7 @@ impl<'s> Backlog<'s> {
     /// units are sent, where a packet counts as one, and one more for each 256 bytes.
     pub(super) fn send(&mut self, peer: &mut impl Peer, most: u32) {
         let mut left = u64::from(most);
-        while left != 0 && self.limits.is_open && self.link.has_room(self.limits) {
+        while left != 0 && self.limits.is_open && self.link.has_room(self.limits, self.effects) {
             let begin = self.link.end();
             match self.deliveries.next_source(self.limits) {
                 Source::Resend => self.resend(peer),
@@ -78,6 +98,13 @@ impl<'s> Backlog<'s> {
             bug!("there is nothing to be sent again");
             return;
         };
+        let qos = if flow.stage == Stage::PubRec { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+        if self.effects.message_waits(qos)
+            && let Some(packet) = held(id, flow.token, &flow.stored, self.limits)
+        {
+            self.effects.hold_message(qos, packet);
+            return self.deliveries.resent(HELD);
+        }
         let starts_at = self.link.end();
         let waited = self.now.since(flow.since).as_secs();
         let sent = match flow.stored.as_publish(self.link.version()) {
@@ -110,26 +137,31 @@ impl<'s> Backlog<'s> {
         let starts_at = self.link.end();
         let sent = match waiting.stored.content(self.link.version()) {
             Some(Content::Message(publish)) => self.send_message(peer, &waiting, publish),
-            Some(Content::Request(request)) => self.send_request(peer, &request).map(|()| QoS::AtLeastOnce),
+            Some(Content::Request(request)) => self.send_request(peer, &request).map(|()| Sent::Acknowledged),
             None => {
                 bug!("a stored packet cannot be read");
                 Err(Unsent::Refused(ReasonCode::ImplementationSpecificError))
             }
         };
         let reason = match sent {
-            Ok(QoS::AtMostOnce) => {
+            Ok(Sent::Held(packet)) => {
+                let qos = if let Kind::Message(qos) = waiting.kind { qos } else { QoS::AtLeastOnce };
+                self.deliveries.begin_queued(waiting, HELD, self.effects);
+                return self.effects.hold_message(qos, packet);
+            }
+            Ok(Sent::Unacknowledged) => {
                 self.deliveries.sent_unacknowledged(&waiting);
                 return self.effects.report_mut().push_in_output(waiting.token, self.link.end());
             }
-            Ok(_) => return self.deliveries.begin_queued(waiting, starts_at, self.effects),
+            Ok(Sent::Acknowledged) => return self.deliveries.begin_queued(waiting, starts_at, self.effects),
             Err(Unsent::Expired) => AbandonReason::Expired,
             Err(Unsent::Refused(reason_code)) => AbandonReason::NotSupported(reason_code),
         };
         self.deliveries.give_up_queued(&waiting, reason, self.effects);
     }
 
-    /// Sends a queued message. Returns its QoS.
-    fn send_message(&mut self, peer: &impl Peer, waiting: &Waiting, publish: Publish<'_>) -> Result<QoS, Unsent> {
+    /// Sends a queued message, unless it has to wait until its packet identifier is stored.
+    fn send_message(&mut self, peer: &impl Peer, waiting: &Waiting, publish: Publish<'_>) -> Result<Sent, Unsent> {
         let waited = self.now.since(waiting.since).as_secs();
         let mut publish = publish;
         if waiting.is_expired(self.now) {
@@ -139,13 +171,19 @@ impl<'s> Backlog<'s> {
         let message = MessageRef::of(&publish);
         let qos = message.qos;
         peer.supports(qos, message.retain)?;
-        let delivery = match qos {
-            QoS::AtMostOnce => Delivery::AtMostOnce,
-            _ => Delivery::new(qos, self.free_id()?, false),
+        let (delivery, sent) = match qos {
+            QoS::AtMostOnce => (Delivery::AtMostOnce, Sent::Unacknowledged),
+            _ => (Delivery::new(qos, self.free_id()?, false), Sent::Acknowledged),
         };
         let limit = self.limits.max_packet_size;
+        if let Some(id) = delivery.packet_id()
+            && self.effects.new_message_waits(qos)
+        {
+            let packet = held(id, waiting.token, &waiting.stored, self.limits);
+            return packet.map(Sent::Held).ok_or_else(|| PublishError::TooLarge { limit }.into());
+        }
         self.link.put_stored(&message, delivery, &waiting.stored, limit)?;
-        Ok(qos)
+        Ok(sent)
     }
 
     /// Sends a queued request.
@@ -170,7 +208,7 @@ impl<'s> Backlog<'s> {
 
 /// Reduces the Message Expiry Interval by the seconds waited, to no less than `least` or the original interval, if that
 /// is smaller.
-fn reduce_expiry(properties: &mut PublishProperties<'_>, waited: u64, least: u32) {
+pub(super) fn reduce_expiry(properties: &mut PublishProperties<'_>, waited: u64, least: u32) {
     if let Some(interval) = &mut properties.message_expiry_interval {
         let left = interval.saturating_sub(u32::try_from(waited).unwrap_or(u32::MAX));
         *interval = left.max(least.min(*interval));

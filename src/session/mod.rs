@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`Deliveries`](deliveries::Deliveries) | tables of messages and requests: pure transitions, no bytes, no clock |
 //! | [`Link`](link::Link) | one connection: output, incomplete input, topic aliases |
-//! | [`Effects`](effects::Effects) | outcomes that wait to be reported, records for the journal |
+//! | [`Effects`](effects::Effects) | outcomes that wait to be reported, and changes to be stored if the session is durable |
 //! | [`Engine`] | these parts together, and the commands on them |
 //! | [`Endpoint`] | the loop over the input, which client and server share |
 //!
@@ -38,10 +38,12 @@ mod limits;
 mod link;
 mod message;
 mod message_ref;
+mod operation;
 mod outcome;
 mod payload;
 mod received;
 mod received_topic;
+mod release;
 mod report;
 mod request;
 mod retry;
@@ -59,11 +61,11 @@ pub use self::expiry::SessionExpiry;
 pub use self::link::transmit::Transmit;
 pub use self::message::Message;
 pub use self::message_ref::MessageRef;
+pub use self::operation::{Operation, OperationKind, OperationStage};
 pub use self::outcome::{AbandonReason, Codes, Outcome};
 pub use self::payload::Payload;
 pub use self::received::{PayloadPart, ReceivedMessage};
 pub use self::received_topic::{SharedTopic, Topic};
-pub use self::store::journal::{Journal, JournalError};
 pub use self::token::Token;
 pub use self::will::Will;
 pub(crate) use self::{
@@ -79,7 +81,8 @@ pub(crate) use self::{
     outcome::Done,
     request::Request,
     retry::is_passing,
-    store::journal::Record,
+    store::durable::Durable,
+    store::records::{ClientRecord, ServerRecord},
     store::restore::Restored,
 };
 
@@ -98,6 +101,9 @@ pub(crate) enum Exchange {
 
 /// The default maximum number of bytes in the output: 64 KiB.
 pub(crate) const TRANSMIT_LIMIT: NonZeroU32 = NonZeroU32::MIN.saturating_add(64 * 1024 - 1);
+
+/// The default maximum size of changes that are not committed, in bytes: 4 MiB.
+pub(crate) const MAX_UNCOMMITTED: NonZeroU32 = NonZeroU32::MIN.saturating_add(4 * 1024 * 1024 - 1);
 
 /// The smallest supported Maximum Packet Size of a peer, in bytes: that of the longest acknowledgement without
 /// properties.

@@ -17,8 +17,8 @@ impl Token {
         Self(self.0.saturating_add(1)) // five centuries at a thousand a microsecond
     }
 
-    /// Returns the number of the token. The journal contains the number, so that a message has the same token after a
-    /// restart.
+    /// Returns the number of the token. The number is stored, so that a message of a durable session has the same token
+    /// after a restart.
     pub const fn get(self) -> u64 {
         self.0.get()
     }

@@ -1,6 +1,5 @@
 //! Rows 1 to 6: packet identifiers, quota, outcomes, duplicates, retransmission, session present.
 
-use super::journal::store;
 use super::*;
 use mqtt_sansio::{AckError, SessionExpiry};
 
@@ -218,8 +217,8 @@ fn pitfall_04_qos_2_duplicates_are_delivered_once() {
 /// A duplicate that waits for an earlier message which is then refused is refused as well: it is the same message.
 #[test]
 fn pitfall_04_a_duplicate_of_a_refused_message_is_refused() {
-    let mut wire = Wire::connected(ClientConfig { journal: true, ..manual(Version::V5) });
-    let mut stored = Vec::new();
+    let mut wire = Wire::connected(ClientConfig { durable: true, ..manual(Version::V5) });
+    let mut stored = Pairs::default();
     store(&mut wire.client, &mut stored);
     assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 7)), published("x", again(QOS_2, 7))]).len(), 1);
     wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::QuotaExceeded).unwrap();
@@ -229,7 +228,7 @@ fn pitfall_04_a_duplicate_of_a_refused_message_is_refused() {
         assert!(matches!(packet, Packet::PubRec(ack) if ack.id == id(7) && ack.reason_code.is_error()), "{packet:?}");
     }
     // The identifier is free for a new message, here and after a restart.
-    let mut restored = Wire::of(ClientSession::restore(manual(Version::V5), &stored, wire.now).unwrap());
+    let mut restored = Wire::of(ClientSession::restore(manual(Version::V5), wire.now, stored.iter()).unwrap());
     restored.connect(present());
     for wire in [&mut wire, &mut restored] {
         assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)]);
@@ -241,8 +240,8 @@ fn pitfall_04_a_duplicate_of_a_refused_message_is_refused() {
 #[test]
 fn pitfall_04_a_duplicate_answered_after_the_release() {
     for version in BOTH {
-        let mut wire = Wire::connected(ClientConfig { journal: true, ..manual(version) });
-        let mut stored = Vec::new();
+        let mut wire = Wire::connected(ClientConfig { durable: true, ..manual(version) });
+        let mut stored = Pairs::default();
         store(&mut wire.client, &mut stored);
         wire.receive(&[
             published("1", delivery(QOS_2, 1)),
@@ -259,7 +258,7 @@ fn pitfall_04_a_duplicate_answered_after_the_release() {
         store(&mut wire.client, &mut stored);
         wire.take();
         // The delivery of `1` is complete. The identifier means a new message, here and after a restart.
-        let mut restored = Wire::of(ClientSession::restore(manual(version), &stored, wire.now).unwrap());
+        let mut restored = Wire::of(ClientSession::restore(manual(version), wire.now, stored.iter()).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
             assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [delivered("new", QOS_2)]);

@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Buf, Bytes};
 use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession, Close, Resumption};
 use mqtt_sansio::codec::{
-    self, AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Disconnect,
+    self, AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Delivery, Disconnect,
     DisconnectProperties, DisconnectReasonCode, Limits, List, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubComp,
     PubRec, PubRel, PubRelReasonCode, Publish, PublishProperties, ReasonCode, Sender, SubAck, SubAckReasonCode,
     Subscription, UnsubAck, UnsubAckReasonCode, UserProperty,
 };
+use mqtt_sansio::store::Pairs;
 use mqtt_sansio::{
     AbandonReason, Instant, Message, Outcome, Overflow, ProtocolError, QoS, Token, TopicName, Utf8Str, Version,
 };
@@ -23,16 +24,16 @@ use mqtt_sansio::{
 mod client;
 mod content;
 mod delivery;
+mod durable;
 mod hostile;
-mod journal;
 mod limits;
 mod link;
 mod peers;
 
 use self::client::{
     Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, auth, connack, connack_with, decode, delivered,
-    delivery, filter, id, lasting, present, present_with, protocol_error, publish, published, suback, success,
-    unsuback, v5, v311,
+    delivery, filter, id, lasting, present, present_with, protocol_error, publish, published, snapshot, store, suback,
+    success, unsuback, v5, v311,
 };
 
 /// The start time of clients without a wire.

@@ -166,11 +166,10 @@ fn pitfall_33_queued_operations_can_be_withdrawn() {
 fn pitfall_33_a_sent_message_keeps_its_identifier() {
     for version in BOTH {
         for qos in [QOS_1, QOS_2] {
-            let mut wire = Wire::connected(ClientConfig { journal: true, ..lasting(version) });
-            let mut stored = Vec::new();
+            let mut wire = Wire::connected(ClientConfig { durable: true, ..lasting(version) });
+            let mut stored = Pairs::default();
             let mut store = |wire: &mut Wire| {
-                let journal = wire.client.journal().unwrap();
-                stored.extend_from_slice(&journal.copy_to_bytes(journal.remaining()));
+                store(&mut wire.client, &mut stored);
                 stored.clone()
             };
             let settle: &[Packet<'_>] = &match qos {
@@ -192,7 +191,8 @@ fn pitfall_33_a_sent_message_keeps_its_identifier() {
             // crash, and its identifier is not reused.
             wire.lose();
             let restored =
-                ClientSession::restore(ClientConfig { journal: true, ..lasting(version) }, &crashed, NOW).unwrap();
+                ClientSession::restore(ClientConfig { durable: true, ..lasting(version) }, NOW, crashed.iter())
+                    .unwrap();
             for mut wire in [wire, Wire::of(restored)] {
                 wire.connect(present());
                 wire.assert_silent();
@@ -200,8 +200,7 @@ fn pitfall_33_a_sent_message_keeps_its_identifier() {
                 for _ in 0..100 {
                     wire.publish("new", QOS_1);
                 }
-                let records = wire.client.journal().unwrap();
-                records.advance(records.remaining());
+                self::store(&mut wire.client, &mut Pairs::default());
                 assert!(!sent_ids(&mut wire).contains(&1));
             }
         }

@@ -9,6 +9,7 @@ use mqtt_sansio::codec::{
     self, Auth, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, Delivery, DisconnectReasonCode,
     Limits, Packet, Publish, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
 };
+use mqtt_sansio::store::Pairs;
 use mqtt_sansio::{
     AbandonReason, AckHandle, Instant, Message, Outcome, PacketId, ProtocolError, QoS, SessionExpiry, Token,
     TopicFilter, TopicName, Version,
@@ -17,6 +18,21 @@ use mqtt_sansio::{
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
 pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
 pub(crate) const QOS_2: QoS = QoS::ExactlyOnce;
+
+/// Stores the changes of a durable client.
+pub(crate) fn store(client: &mut ClientSession, pairs: &mut Pairs) {
+    while let Some(batch) = client.changes() {
+        pairs.apply(&batch);
+        client.committed(Instant::EPOCH, batch.number());
+    }
+}
+
+/// The pairs of a new store that begins with a snapshot.
+pub(crate) fn snapshot(client: &mut ClientSession) -> Pairs {
+    let mut pairs = Pairs::default();
+    pairs.apply(&client.snapshot().expect("the client is durable"));
+    pairs
+}
 
 /// An owned copy of an action of the client.
 #[derive(Clone, Debug, PartialEq)]

@@ -215,7 +215,7 @@ struct Published {
     topic: &'static str,
     payload: String,
     qos: QoS,
-    /// Whether the message is in the stored journal, so that a crash does not lose it, and whether a crash may have
+    /// Whether the message is stored, so that a crash does not lose it, and whether a crash may have
     /// lost it.
     is_stored: bool,
     is_lost: bool,
@@ -307,7 +307,7 @@ impl Schedule {
         let mut random = Random::new(!seed);
         let version = Version::ALL[random.index(3)];
         let config = ClientConfig {
-            journal: true,
+            durable: true,
             manual_acks: random.percent(40),
             topic_aliases: if version == Version::V5 { 2 } else { 0 },
             min_backoff: 0,
@@ -675,7 +675,7 @@ fn splits_change_nothing() {
     }
 }
 
-/// With a journal, a crash at any time loses no stored message.
+/// A crash at any time loses no stored message of a durable client.
 #[test]
 fn crashes() {
     seeds(600).for_each(|seed| Schedule::crashing(seed).run());

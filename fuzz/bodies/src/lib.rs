@@ -10,6 +10,7 @@ mod client;
 mod from_client;
 mod from_server;
 mod pair;
+mod restore;
 mod server;
 
 use core::num::NonZeroU32;
@@ -26,6 +27,7 @@ use mqtt_sansio::{TopicError, TopicErrorKind, TopicFilter, TopicName, Utf8Str, V
 pub use self::broker::broker_ops;
 pub use self::client::client_ops;
 pub use self::pair::pair_ops;
+pub use self::restore::restore;
 pub use self::server::server_ops;
 
 /// Decodes the bytes after a first byte that selects version and limits.

@@ -10,11 +10,12 @@ use serde_json::Value;
 /// A fuzz target.
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 8] = [
+const BODIES: [(&str, Body); 9] = [
     ("broker_ops", fuzzing::broker_ops),
     ("client_ops", fuzzing::client_ops),
     ("decode", fuzzing::decode),
     ("pair_ops", fuzzing::pair_ops),
+    ("restore", fuzzing::restore),
     ("roundtrip", fuzzing::roundtrip),
     ("server_ops", fuzzing::server_ops),
     ("split", fuzzing::split),
@@ -142,6 +143,16 @@ fn broker_ops_over_random_inputs() {
 #[test]
 fn client_ops_over_random_inputs() {
     over_random_inputs(10_000, fuzzing::client_ops);
+}
+
+#[test]
+fn restore_over_random_inputs() {
+    // A session has many pairs.
+    let mut random = Random::new(1);
+    for _ in 0..5_000 {
+        let input: Vec<u8> = (0..random.below(1000)).map(|_| random.number() as u8).collect();
+        fuzzing::restore(&input);
+    }
 }
 
 #[test]

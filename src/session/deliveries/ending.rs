@@ -10,7 +10,6 @@ use crate::codec::{PacketId, PacketType, QoS};
 use crate::session::command_error::UnknownToken;
 use crate::session::effects::Effects;
 use crate::session::outcome::AbandonReason;
-use crate::session::store::journal::Record;
 use crate::session::token::Token;
 use crate::time::Instant;
 
@@ -18,8 +17,8 @@ impl Deliveries {
     /// Gives up a queued message or request that was removed from the queue.
     pub(crate) fn give_up_queued(&mut self, waiting: &Waiting, reason: AbandonReason, effects: &mut Effects) {
         self.budget.remove(waiting.stored.len());
-        if waiting.kind.is_windowed() {
-            effects.record(Record::Dropped(waiting.token));
+        if let (Some(durable), true) = (effects.durable_mut(), waiting.kind.is_windowed()) {
+            durable.ended(waiting.token, waiting.stored.len());
         }
         effects.abandoned(waiting.token, reason);
     }
@@ -47,16 +46,29 @@ impl Deliveries {
 
     /// Reports the outcome of an operation in flight before the peer has completed it.
     fn abandon(&mut self, id: PacketId, reason: AbandonReason, effects: &mut Effects) {
-        let Some(&Flow { token, stage, is_reported: false, .. }) = self.outbound.get(id) else { return };
-        let freed = self.outbound.set_reported(id);
-        self.budget.remove(freed);
-        if self.outbound.stage(id) == Some(Stage::GivenUp) || self.outbound.is_message(id) {
-            effects.record(Record::GivenUp(id));
-        }
-        if let Stage::PubComp(code) = stage {
-            effects.record(Record::Received(id, code));
+        let Some(&Flow { token, is_reported: false, ref stored, .. }) = self.outbound.get(id) else { return };
+        let size = stored.len();
+        if self.outbound.take_unsent(id).is_some() {
+            // The message waits to be stored, so the peer cannot know its packet identifier.
+            self.budget.remove(size);
+            if let Some(durable) = effects.durable_mut() {
+                durable.ended(token, size);
+            }
+        } else {
+            let freed = self.outbound.set_reported(id);
+            self.budget.remove(freed);
+            self.store_reported(id, token, size, effects);
         }
         effects.abandoned(token, reason);
+    }
+
+    /// Stores that the outcome of a message in flight was reported. The message, of this size in bytes, is not sent
+    /// again.
+    fn store_reported(&self, id: PacketId, token: Token, size: usize, effects: &mut Effects) {
+        if let Some(durable) = effects.durable_mut() {
+            durable.message_ended(token, size);
+            self.store(id, durable);
+        }
     }
 
     /// Gives up an operation whose answer has the wrong type. The peer would give the same answer on every connection,
@@ -66,7 +78,9 @@ impl Deliveries {
         self.abandon(id, AbandonReason::Mismatched(answer), effects);
         if self.outbound.is_message(id) {
             self.outbound.set_aside(id);
-            effects.record(Record::GivenUp(id));
+            if let Some(durable) = effects.durable_mut() {
+                self.store(id, durable);
+            }
         }
     }
 
@@ -77,7 +91,11 @@ impl Deliveries {
             return bug!("packet identifier {id} is not in use");
         };
         self.budget.remove(freed);
-        effects.record(if stays { Record::GivenUp(id) } else { Record::Finished(id) });
+        if stays {
+            self.store_reported(id, token, freed, effects);
+        } else if let Some(durable) = effects.durable_mut() {
+            durable.ended(token, freed);
+        }
         effects.abandoned(token, reason);
     }
 
@@ -98,23 +116,25 @@ impl Deliveries {
             self.budget.remove(flow.stored.len());
             effects.abandoned(flow.token, AbandonReason::Unanswered { tries: flow.tries });
         }
-        while let Some((id, flow)) = self.outbound.take_back_message(taken) {
-            if flow.is_reported {
-                effects.record(Record::Finished(id));
-            } else {
-                effects.record(Record::TakenBack(id));
+        while let Some((_, flow)) = self.outbound.take_back_message(taken) {
+            if !flow.is_reported {
                 flows.push(flow);
+            } else if let Some(durable) = effects.durable_mut() {
+                durable.ended(flow.token, 0);
             }
         }
         for flow in flows {
             let kind = match flow.stage {
                 Stage::PubAck => Kind::Message(QoS::AtLeastOnce),
-                Stage::PubRec | Stage::PubComp(_) | Stage::GivenUp => Kind::Message(QoS::ExactlyOnce),
+                Stage::PubRec | Stage::PubComp { .. } | Stage::GivenUp => Kind::Message(QoS::ExactlyOnce),
                 Stage::SubAck(filters) => Kind::Subscribe(filters),
                 Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
             };
             let Flow { token, since, expires_after, mark, tries, stored, .. } = flow;
             let waiting = Waiting { token, since, kind, expires_after, mark, tries, stored };
+            if let (Some(durable), true) = (effects.durable_mut(), kind.is_windowed()) {
+                durable.queued(&waiting);
+            }
             self.queue.get_or_insert_default().put_back(waiting);
         }
         self.outbound.rewind();
@@ -124,12 +144,19 @@ impl Deliveries {
     /// Gives up every message in flight and frees its packet identifier, because the session ended \[MQTT-3.2.2-5\].
     pub(crate) fn forget_in_flight(&mut self, effects: &mut Effects) {
         while let Some(flow) = self.outbound.take_message() {
+            if let Some(durable) = effects.durable_mut() {
+                durable.ended(flow.token, flow.stored.len());
+            }
             if !flow.is_reported {
                 self.budget.remove(flow.stored.len());
                 effects.abandoned(flow.token, AbandonReason::Session);
             }
         }
-        self.outbound.forget_given_up();
+        let given_up = self.outbound.forget_given_up();
+        if let Some(durable) = effects.durable_mut() {
+            given_up.iter().for_each(|flow| durable.ended(flow.token, 0));
+            self.inbound.received().for_each(|id| durable.released(id));
+        }
         self.inbound.forget();
     }
 

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use super::ack::OrderedAck;
 use super::id_set::IdSet;
@@ -13,8 +14,7 @@ use crate::heap_size;
 pub(crate) struct Inbound {
     /// Messages of QoS 2 that have been delivered, and whose PUBREL has not arrived \[MQTT-4.3.3-10\].
     received: IdSet,
-    /// Number of acknowledgements that complete a delivery and were put into the output since bytes were last taken
-    /// from it.
+    /// Number of acknowledgements that complete a delivery and were made since bytes were last taken from the output.
     unsent_acks: u16,
     /// Number of the connection, by which handles of earlier connections are refused.
     connection: u32,
@@ -117,16 +117,17 @@ impl Inbound {
         received.saturating_add(extra).saturating_add(latest).saturating_add(usize::from(self.unsent_acks))
     }
 
-    /// Records that an acknowledgement that completes a delivery was put into the output.
+    /// Records that an acknowledgement that completes a delivery was made.
     #[inline]
     pub(crate) const fn acked(&mut self) {
         self.unsent_acks = self.unsent_acks.saturating_add(1);
     }
 
-    /// Records that bytes have been taken from the output.
+    /// Records that bytes have been taken from the output; `held` is the number of acknowledgements that complete a
+    /// delivery and are not in the output yet.
     #[inline]
-    pub(crate) const fn sent(&mut self) {
-        self.unsent_acks = 0;
+    pub(crate) const fn sent(&mut self, held: u16) {
+        self.unsent_acks = held;
     }
 
     /// Removes a message from `carried`, because the message has arrived again or its delivery is complete; returns
@@ -314,6 +315,18 @@ impl Inbound {
     /// Returns the number of messages of QoS 2 that have been delivered and not been released.
     pub(crate) const fn unreleased(&self) -> usize {
         self.received.len()
+    }
+
+    /// Returns the messages of QoS 2 of which ownership was accepted, and whose PUBREL has not arrived.
+    pub(crate) fn accepted(&self) -> Vec<PacketId> {
+        let mut accepted = self.received.clone();
+        let acks = self.rare.iter().flat_map(|rare| &rare.acks);
+        let unaccepted = acks.filter(|ack| !ack.is_duplicate() && !ack.is_success()).map(|ack| (ack.id, ack.qos));
+        let latest = self.latest.iter().map(|latest| (latest.id, latest.qos));
+        for (id, _) in unaccepted.chain(latest).filter(|&(_, qos)| qos == QoS::ExactlyOnce) {
+            accepted.remove(id);
+        }
+        accepted.iter().collect()
     }
 
     /// Returns the messages of QoS 2 that have been delivered, and whose PUBREL has not arrived.

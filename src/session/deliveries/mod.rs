@@ -23,7 +23,7 @@ use super::command_error::NotQueued;
 use super::effects::Effects;
 use super::limits::ConnectionLimits;
 use super::outcome::AbandonReason;
-use super::store::journal::Record;
+use super::store::durable::Durable;
 use super::store::payload::PayloadAccount;
 use super::store::stored::Stored;
 use super::token::Token;
@@ -86,26 +86,19 @@ impl Deliveries {
         deliveries
     }
 
-    /// Returns the records that describe the present state.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let in_flight = self.outbound.messages().flat_map(|(id, flow)| match flow.stage {
-            Stage::PubComp(code) if flow.is_reported => [Some(Record::GivenUp(id)), Some(Record::Received(id, code))],
-            _ if flow.is_reported => [Some(Record::GivenUp(id)), None],
-            Stage::PubComp(code) => [Some(Record::HalfDone(flow.token, id, code)), None],
-            _ => [Some(Record::Accepted(flow.token, &flow.stored)), Some(Record::Sent(flow.token, id))],
-        });
-        let queued = self.queue.iter().flat_map(|queue| queue.windowed());
-        let queued = queued.map(|waiting| Record::Accepted(waiting.token, &waiting.stored));
-        let given_up = self.outbound.given_up().map(Record::GivenUp);
-        let received = self.inbound.received().map(Record::OwnershipAccepted);
-        let token = Token::from_number(self.next_token.get().saturating_sub(1));
-        token
-            .map(Record::LastToken)
-            .into_iter()
-            .chain(in_flight.flatten())
-            .chain(given_up)
-            .chain(queued)
-            .chain(received)
+    /// Returns the queued messages of QoS 1 and 2, in order.
+    pub(crate) fn queued_messages(&self) -> impl Iterator<Item = &Waiting> {
+        self.queue.iter().flat_map(|queue| queue.windowed())
+    }
+
+    /// Returns all queued packets, in the order of their kinds.
+    pub(crate) fn queued_packets(&self) -> impl Iterator<Item = &Waiting> {
+        self.queue.iter().flat_map(|queue| queue.iter())
+    }
+
+    /// Returns the token that is assigned next.
+    pub(crate) const fn next_token(&self) -> Token {
+        self.next_token
     }
 
     /// Returns the received messages.
@@ -259,8 +252,10 @@ impl Deliveries {
     ) -> Token {
         let token = self.take_token();
         self.budget.add(stored.len());
-        effects.record(Record::Accepted(token, &stored));
         let waiting = Waiting { token, since: now, kind: Kind::Message(qos), expires_after, mark: 0, tries: 0, stored };
+        if let Some(durable) = effects.durable_mut() {
+            durable.accepted(&waiting);
+        }
         self.begin_queued(waiting, starts_at, effects);
         token
     }
@@ -269,9 +264,7 @@ impl Deliveries {
     /// [`next_id`](Self::next_id).
     pub(crate) fn begin_queued(&mut self, waiting: Waiting, starts_at: u64, effects: &mut Effects) {
         let Waiting { token, since, kind, expires_after, mark, tries, stored } = waiting;
-        if let (true, Some(id)) = (kind.is_windowed(), self.next_id()) {
-            effects.record(Record::Sent(token, id));
-        }
+        let id = self.next_id();
         let stage = match kind {
             Kind::Message(qos) => Stage::of(qos),
             Kind::Subscribe(filters) => Stage::SubAck(filters),
@@ -282,6 +275,41 @@ impl Deliveries {
         } else {
             bug!("no packet identifier is free for {token}");
         }
+        if let (Some(durable), Some(id)) = (effects.durable_mut(), id) {
+            self.store(id, durable);
+        }
+    }
+
+    /// Stores the present stage of a message in flight.
+    fn store(&self, id: PacketId, durable: &mut Durable) {
+        if let Some(flow) = self.outbound.get(id) {
+            durable.sent(id, flow);
+        }
+    }
+
+    /// Processes an acknowledgement of a message, and stores its effect.
+    #[cold]
+    #[inline(never)]
+    fn acknowledge_and_store(
+        &mut self,
+        id: PacketId,
+        ack: Ack,
+        takes_downgraded: bool,
+        durable: &mut Durable,
+    ) -> Acknowledged {
+        let before = self.outbound.get(id).map(|flow| (flow.token, flow.stored.len()));
+        let acknowledged = self.outbound.acknowledge(id, ack, takes_downgraded, durable.next_order());
+        let Some((token, size)) = before else { return acknowledged };
+        match acknowledged {
+            Acknowledged::Finished { .. } => durable.ended(token, size),
+            Acknowledged::Release { first: true, .. } => {
+                durable.order_used();
+                durable.message_ended(token, size);
+                self.store(id, durable);
+            }
+            Acknowledged::Release { .. } | Acknowledged::Unknown | Acknowledged::Mismatch => {}
+        }
+        acknowledged
     }
 
     /// Removes a queued message of QoS 0 that was sent.
@@ -301,10 +329,11 @@ impl Deliveries {
     ) -> Token {
         self.make_room(limits, stored.len(), effects);
         let token = self.take_token();
-        if kind.is_windowed() {
-            effects.record(Record::Accepted(token, &stored));
+        let waiting = Waiting { token, since: now, kind, expires_after, mark: 0, tries: 0, stored };
+        if let (Some(durable), true) = (effects.durable_mut(), kind.is_windowed()) {
+            durable.accepted(&waiting);
         }
-        self.push(Waiting { token, since: now, kind, expires_after, mark: 0, tries: 0, stored });
+        self.push(waiting);
         token
     }
 
@@ -357,6 +386,11 @@ impl Deliveries {
         self.outbound.next_to_resend()
     }
 
+    /// Records that a message that has waited is put into the output, at this offset in the stream of this connection.
+    pub(crate) fn release_held(&mut self, id: PacketId, starts_at: u64) {
+        self.outbound.release_held(id, starts_at);
+    }
+
     /// Records that [`next_to_resend`](Self::next_to_resend) was sent again, at this offset in the stream of this
     /// connection.
     pub(crate) fn resent(&mut self, starts_at: u64) {
@@ -365,8 +399,17 @@ impl Deliveries {
 
     /// Processes an acknowledgement of a message.
     #[inline]
-    pub(crate) fn acknowledge(&mut self, id: PacketId, ack: Ack, takes_downgraded: bool) -> Acknowledged {
-        let acknowledged = self.outbound.acknowledge(id, ack, takes_downgraded);
+    pub(crate) fn acknowledge(
+        &mut self,
+        id: PacketId,
+        ack: Ack,
+        takes_downgraded: bool,
+        effects: &mut Effects,
+    ) -> Acknowledged {
+        let acknowledged = match effects.durable_mut() {
+            None => self.outbound.acknowledge(id, ack, takes_downgraded, 0),
+            Some(durable) => self.acknowledge_and_store(id, ack, takes_downgraded, durable),
+        };
         match acknowledged {
             Acknowledged::Finished { token: Some(_), freed, .. } => self.budget.remove(freed),
             Acknowledged::Release { first: true, freed } => self.budget.remove_bytes(freed),

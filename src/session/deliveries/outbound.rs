@@ -38,8 +38,11 @@ struct Order {
     len: u16,
 }
 
-/// The offset of a packet that has not been sent on this connection.
+/// The offset of a message that is still to be sent again on this connection.
 const NOT_YET: u64 = u64::MAX;
+
+/// The offset of a message that is not in the output yet, because it waits for a batch to be committed.
+pub(crate) const HELD: u64 = u64::MAX - 1;
 
 /// An operation in flight.
 #[derive(Clone)]
@@ -61,7 +64,8 @@ pub(crate) struct Flow {
     pub(crate) expires_after: u32,
     /// The mark of the message, 0 for none: see [`Waiting::mark`](super::queue::Waiting::mark).
     pub(crate) mark: u32,
-    /// Offset of the packet in the stream of this connection; [`NOT_YET`] if the packet is still to be sent again.
+    /// Offset of the packet in the stream of this connection; [`NOT_YET`] if the packet is still to be sent again,
+    /// [`HELD`] if it waits.
     pub(crate) starts_at: u64,
     /// The packet; empty once PUBREC of a message has arrived.
     pub(crate) stored: Stored,
@@ -100,7 +104,12 @@ impl Flow {
 
     #[inline]
     pub(crate) const fn is_message(&self) -> bool {
-        matches!(self.stage, Stage::PubAck | Stage::PubRec | Stage::PubComp(_))
+        matches!(self.stage, Stage::PubAck | Stage::PubRec | Stage::PubComp { .. })
+    }
+
+    /// Returns whether the message has never been in the output of a connection.
+    const fn is_unsent(&self) -> bool {
+        self.starts_at == HELD && !self.dup
     }
 }
 
@@ -132,12 +141,18 @@ impl Outbound {
         let mut outbound = Self { flows, ..Self::new() };
         for (id, stage) in order {
             match stage {
-                Stage::PubComp(_) => outbound.append(id, |outbound| &mut outbound.released),
+                Stage::PubComp { .. } => outbound.append(id, |outbound| &mut outbound.released),
                 Stage::GivenUp => {}
                 _ => outbound.append(id, |outbound| &mut outbound.unacknowledged),
             }
         }
         outbound
+    }
+
+    /// Returns the operations whose outcome is not reported yet: messages in the order of their stages, then requests.
+    pub(crate) fn unreported(&self) -> impl Iterator<Item = &Flow> {
+        let requests = self.flows.iter().filter(|(_, flow)| !flow.is_message());
+        self.messages().chain(requests).map(|(_, flow)| flow).filter(|flow| !flow.is_reported)
     }
 
     /// Counts the operations whose outcome is not reported yet, by looking at each.
@@ -217,9 +232,9 @@ impl Outbound {
         self.flows.get_mut(id)
     }
 
-    /// Processes an acknowledgement.
+    /// Processes an acknowledgement. `order` is that of the PUBREL which it may cause.
     #[inline]
-    pub(crate) fn acknowledge(&mut self, id: PacketId, ack: Ack, takes_downgraded: bool) -> Acknowledged {
+    pub(crate) fn acknowledge(&mut self, id: PacketId, ack: Ack, takes_downgraded: bool, order: u32) -> Acknowledged {
         let Some(flow) = self.flows.get_mut(id) else { return Acknowledged::Unknown };
         let stage = flow.stage;
         let step = stage.step(ack);
@@ -235,7 +250,7 @@ impl Outbound {
             }
             (Step::Release, Ack::PubRec(code)) => {
                 // After PUBREC, PUBLISH is never sent again and need not be stored [MQTT-4.3.3-6].
-                flow.stage = Stage::PubComp(code);
+                flow.stage = Stage::PubComp { code, order };
                 let freed = flow.stored.len();
                 flow.stored.clear();
                 self.unlink(id, stage);
@@ -279,10 +294,30 @@ impl Outbound {
         let freed = flow.stored.len();
         flow.stored.clear();
         flow.is_reported = true;
-        if flow.starts_at == NOT_YET && matches!(flow.stage, Stage::PubAck | Stage::PubRec) {
+        if flow.starts_at >= HELD && matches!(flow.stage, Stage::PubAck | Stage::PubRec) {
             self.set_aside(id);
         }
         freed
+    }
+
+    /// Removes a message that has never been in the output of a connection; `None` if it has.
+    pub(crate) fn take_unsent(&mut self, id: PacketId) -> Option<Flow> {
+        if self.get(id)?.is_unsent() { self.remove(id) } else { None }
+    }
+
+    /// Returns the message with this packet identifier and token, if it waits for a batch to be committed.
+    pub(crate) fn get_held(&self, id: PacketId, token: Token) -> Option<&Flow> {
+        let is_held = |flow: &&Flow| {
+            flow.token == token && flow.starts_at == HELD && matches!(flow.stage, Stage::PubAck | Stage::PubRec)
+        };
+        self.get(id).filter(is_held)
+    }
+
+    /// Records that a message that has waited is put into the output, at this offset in the stream of this connection.
+    pub(crate) fn release_held(&mut self, id: PacketId, starts_at: u64) {
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.starts_at = starts_at;
+        }
     }
 
     /// Gives up a message: it is not sent again, and acknowledgements of it are ignored. The packet identifier stays in
@@ -305,8 +340,9 @@ impl Outbound {
             if flow.is_reported {
                 self.set_aside(id);
             } else {
-                flow.tries = flow.tries.saturating_add(u16::from(flow.starts_at != NOT_YET));
-                flow.dup = true;
+                let was_sent = flow.starts_at < HELD;
+                flow.tries = flow.tries.saturating_add(u16::from(was_sent));
+                flow.dup |= was_sent;
                 flow.starts_at = NOT_YET;
             }
         }
@@ -353,16 +389,14 @@ impl Outbound {
         Some((token, freed, stays))
     }
 
-    /// Frees the packet identifiers of the messages that were given up, because the session ended.
-    pub(crate) fn forget_given_up(&mut self) {
-        if self.len() != 0 {
-            self.take_where(|flow| flow.stage == Stage::GivenUp);
-        }
+    /// Removes and returns the messages that were given up, because the session ended.
+    pub(crate) fn forget_given_up(&mut self) -> Vec<Flow> {
+        if self.len() == 0 { Vec::new() } else { self.take_where(|flow| flow.stage == Stage::GivenUp) }
     }
 
-    /// Returns the packet identifiers of the messages that were given up.
-    pub(crate) fn given_up(&self) -> impl Iterator<Item = PacketId> {
-        self.flows.iter().filter(|(_, flow)| flow.stage == Stage::GivenUp).map(|(id, _)| id)
+    /// Returns the messages that were given up.
+    pub(crate) fn given_up(&self) -> impl Iterator<Item = (PacketId, &Flow)> {
+        self.flows.iter().filter(|(_, flow)| flow.stage == Stage::GivenUp)
     }
 
     /// Removes and returns the last message, if no byte of it has been taken from the output on any connection: the
@@ -436,7 +470,7 @@ impl Outbound {
         self.messages().count() == messages
             && self.flows.iter().filter(|(_, flow)| flow.is_message()).count() == messages
             && self.flows.iter().count() == self.len()
-            && self.given_up().all(|id| self.flows.get(id).is_some_and(|flow| flow.is_reported))
+            && self.given_up().all(|(_, flow)| flow.is_reported)
             && resend_len == usize::from(self.to_resend)
     }
 
@@ -475,7 +509,7 @@ impl Outbound {
                 }
                 &mut self.unacknowledged
             }
-            Stage::PubComp(_) => &mut self.released,
+            Stage::PubComp { .. } => &mut self.released,
             Stage::SubAck(_) | Stage::UnsubAck(_) | Stage::GivenUp => return,
         };
         order.len = order.len.saturating_sub(1);

@@ -256,6 +256,11 @@ impl Queue {
         self.windowed.iter()
     }
 
+    /// Returns all queued packets: messages of QoS 1 and 2, messages of QoS 0, requests.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.windowed.iter().chain(self.unacknowledged.iter()).chain(self.requests.iter())
+    }
+
     /// Returns the number of queued messages.
     pub(crate) const fn messages(&self) -> u32 {
         self.messages

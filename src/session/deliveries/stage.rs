@@ -10,8 +10,9 @@ pub(crate) enum Stage {
     PubAck,
     /// A message of QoS 2 waits for PUBREC.
     PubRec,
-    /// A message of QoS 2 has its PUBREC, with this reason code, and waits for PUBCOMP.
-    PubComp(u8),
+    /// A message of QoS 2 has its PUBREC, with this reason code, and waits for PUBCOMP. Where PUBRELs have to be sent
+    /// in the same order after a restart, `order` ascends, and wraps; elsewhere it is 0.
+    PubComp { code: u8, order: u32 },
     /// A SUBSCRIBE waits for SUBACK with this number of reason codes.
     SubAck(u32),
     /// An UNSUBSCRIBE waits for UNSUBACK with this number of reason codes.
@@ -61,10 +62,10 @@ impl Stage {
     #[inline]
     pub(super) const fn step(self, ack: Ack) -> Step {
         match (self, ack) {
-            (Self::PubAck, Ack::PubAck) | (Self::PubComp(_), Ack::PubComp) => Step::Finished,
+            (Self::PubAck, Ack::PubAck) | (Self::PubComp { .. }, Ack::PubComp) => Step::Finished,
             (Self::PubRec, Ack::PubRec(0x80..)) => Step::Finished, // no PUBREL [MQTT-4.3.3-4, MQTT-4.4.0-2]
             (Self::PubRec, Ack::PubRec(_)) => Step::Release,       // with PUBREL [MQTT-4.3.3-4]
-            (Self::PubComp(_), Ack::PubRec(_)) => Step::ReleaseAgain, // it was sent again in spite of our PUBREL
+            (Self::PubComp { .. }, Ack::PubRec(_)) => Step::ReleaseAgain, // it was sent again in spite of our PUBREL
             (Self::PubRec, Ack::PubAck) => Step::Downgraded,
             (Self::GivenUp, _) => Step::Ignored,
             _ => Step::Mismatch,
@@ -85,7 +86,7 @@ mod tests {
         let table = [
             (PubAck, [Finished, Mismatch, Mismatch, Mismatch, Mismatch]),
             (PubRec, [Downgraded, Release, Release, Finished, Mismatch]),
-            (PubComp(0), [Mismatch, ReleaseAgain, ReleaseAgain, ReleaseAgain, Finished]),
+            (PubComp { code: 0, order: 0 }, [Mismatch, ReleaseAgain, ReleaseAgain, ReleaseAgain, Finished]),
             (SubAck(1), [Mismatch; 5]),
             (UnsubAck(1), [Mismatch; 5]),
             (Stage::GivenUp, [Ignored; 5]),

@@ -3,6 +3,7 @@
 mod receiving;
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::num::NonZeroU8;
 
 use bytes::Bytes;
@@ -11,26 +12,31 @@ use super::backlog::Backlog;
 use super::command_error::{AuthenticateError, DisconnectError, NotQueued, PublishError, SubscribeError, UnknownToken};
 use super::deliveries::Deliveries;
 use super::deliveries::inbound::AckHandle;
+use super::deliveries::outbound::HELD;
 use super::deliveries::queue::{Kind, Waiting};
 use super::deliveries::stage::Stage;
 use super::effects::Effects;
 use super::endpoint::Peer;
 use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
+use super::link::held::{HeldPacket, WaitsFor};
 use super::link::transmit::Transmit;
 use super::link::{Link, Sent};
 use super::message::Message;
 use super::message_ref::MessageRef;
+use super::operation::Operation;
 use super::outcome::Done;
+use super::release::Release;
 use super::request::Request;
-use super::store::journal::{Journal, Record};
+use super::store::durable::Durable;
 use super::store::payload::PayloadAccount;
-use super::store::restore::Restored;
 use super::store::stored::Stored;
 use super::token::Token;
+use super::will::Will;
 use crate::codec::{
     AuthReasonCode, Delivery, Disconnect, EncodeError, Packet, PacketId, PacketType, QoS, ReasonCode, Version,
 };
+use crate::store::Batch;
 use crate::time::Instant;
 
 /// The deliveries of a session, and its connection, if there is one. Sessions of clients and servers contain an engine;
@@ -59,29 +65,42 @@ pub(crate) enum Admission {
 }
 
 impl Engine {
-    pub(crate) fn new(version: Version, has_journal: bool) -> Self {
+    pub(crate) fn new(version: Version, durable: Option<Durable>) -> Self {
         Self {
             now: Instant::EPOCH,
             link: Link::new(version),
-            effects: Effects::new(version, has_journal),
+            effects: Effects::new(durable),
             deliveries: Deliveries::new(),
         }
     }
 
-    /// Restores the state that a journal describes. Waiting times count from `now`, since the journal contains no
-    /// times.
-    pub(crate) fn restore(&mut self, now: Instant, restored: Restored) {
-        self.now = now;
-        self.deliveries = restored.into_deliveries(now, self.version());
+    /// Creates the engine of a session that was restored at the time `now` of the session.
+    pub(crate) fn restored(version: Version, now: Instant, durable: Durable, deliveries: Deliveries) -> Self {
+        Self { now, deliveries, ..Self::new(version, Some(durable)) }
     }
 
     /// Sets the current time, which never goes back, and drops expired messages from the queue.
     #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
+        let now = match self.effects.durable_mut() {
+            None => now,
+            Some(durable) => durable.begin_step(self.now, now),
+        };
         self.now = now.max(self.now);
         if self.deliveries.has_queue() {
             self.deliveries.drop_expired(self.now, &mut self.effects);
         }
+    }
+
+    /// Returns the time of the session at this time of the caller, without setting it.
+    pub(crate) fn at(&self, now: Instant) -> Instant {
+        self.effects.durable().map_or(now, |durable| durable.inside(now)).max(self.now)
+    }
+
+    /// Returns the time of the caller at this time of the session.
+    #[inline]
+    pub(crate) fn outside(&self, at: Instant) -> Instant {
+        self.effects.durable().map_or(at, |durable| durable.outside(at))
     }
 
     #[inline]
@@ -105,7 +124,8 @@ impl Engine {
     pub(crate) fn note_sent(&mut self, answer_limit: u32) -> Option<Sent> {
         let sent = self.link.note_sent(answer_limit);
         if sent.is_some() {
-            self.deliveries.inbound_mut().sent();
+            let held = self.effects.durable().map_or(0, |durable| durable.held().completing());
+            self.deliveries.inbound_mut().sent(held);
         }
         sent
     }
@@ -121,10 +141,10 @@ impl Engine {
         self.link.has_unnoted()
     }
 
-    /// Returns the output. It offers no bytes while the journal has records to store.
+    /// Returns the output.
     #[inline]
-    pub(crate) fn transmit(&mut self) -> &mut Transmit {
-        self.link.transmit(self.effects.journal())
+    pub(crate) const fn transmit(&mut self) -> &mut Transmit {
+        self.link.transmit()
     }
 
     /// Returns the output, to be looked at.
@@ -185,19 +205,82 @@ impl Engine {
         self.effects.report_mut().next()
     }
 
-    /// Returns the journal, if the session has one.
-    pub(crate) fn journal(&mut self) -> Option<&mut Journal> {
-        self.effects.journal_mut()
+    /// Returns what a durable session has beyond others.
+    #[inline]
+    pub(crate) fn durable_mut(&mut self) -> Option<&mut Durable> {
+        self.effects.durable_mut()
     }
 
-    /// Writes a record to the journal, if there is one.
-    pub(crate) fn record(&mut self, record: Record<'_>) {
-        self.effects.record(record);
+    /// Makes the session durable, or no longer durable.
+    pub(crate) fn set_durable(&mut self, durable: Option<Durable>) {
+        self.effects.set_durable(durable);
     }
 
-    /// Returns the records that describe the present state of the deliveries.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.deliveries.records()
+    /// Sets whether the changes of a durable session are stored. Returns whether that begins; the deliveries are stored
+    /// then.
+    pub(crate) fn set_stored(&mut self, is_stored: bool) -> bool {
+        self.effects.durable_mut().is_some_and(|durable| durable.set_stored(is_stored, &self.deliveries))
+    }
+
+    /// Assigns the token of something that is stored and is not a message to the peer.
+    pub(crate) fn take_token(&mut self) -> Token {
+        self.deliveries.take_token()
+    }
+
+    /// Returns the next batch to store; `None` if nothing has changed, or if the session is not durable.
+    pub(crate) fn changes(&mut self) -> Option<Batch> {
+        let next_token = self.deliveries.next_token();
+        self.effects.durable_mut()?.changes(self.now, next_token)
+    }
+
+    /// Returns a batch with the present state; `None` if the session is not durable.
+    pub(crate) fn snapshot<'w>(&mut self, wills: impl Iterator<Item = &'w Will>) -> Option<Batch> {
+        Some(self.effects.durable_mut()?.snapshot(self.now, &self.deliveries, wills))
+    }
+
+    /// Notes that the batches up to this number are stored, and sends what has waited for them. Returns whether input
+    /// was left that is taken from now on.
+    pub(crate) fn committed(&mut self, limits: &ConnectionLimits, number: u64) -> bool {
+        let Some(durable) = self.effects.durable_mut() else { return false };
+        durable.committed(number);
+        if durable.release_connack() {
+            self.link.hold(false);
+        }
+        if limits.is_open {
+            let Self { now, link, effects, deliveries } = self;
+            Release { now: *now, link, deliveries, effects, max_packet_size: limits.max_packet_size }.send();
+        }
+        self.link.has_left_input()
+    }
+
+    /// Returns the operations that have no outcome: those in flight, then the queued ones.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
+        let version = self.version();
+        let in_flight = self
+            .deliveries
+            .outbound()
+            .unreported()
+            .filter_map(move |flow| Operation::in_flight(flow.token, flow.stage, &flow.stored, version));
+        let queued = self
+            .deliveries
+            .queued_packets()
+            .map(move |waiting| Operation::queued(waiting.token, waiting.kind, &waiting.stored, version));
+        in_flight.chain(queued)
+    }
+
+    /// Returns whether input is left because changes are not committed.
+    #[inline]
+    pub(crate) fn is_stalled(&self, limits: impl FnOnce() -> ConnectionLimits) -> bool {
+        self.effects.durable().is_some() && self.is_stalled_if_durable(limits)
+    }
+
+    // Out of line, so that sessions that are not durable do not pay for it.
+    #[cold]
+    #[inline(never)]
+    fn is_stalled_if_durable(&self, limits: impl FnOnce() -> ConnectionLimits) -> bool {
+        self.effects.durable().is_some_and(|durable| durable.is_waiting())
+            && self.link.has_left_input()
+            && !self.has_room_for_answers(&limits())
     }
 
     /// Returns whether the engine can proceed without input.
@@ -211,10 +294,15 @@ impl Engine {
             })
     }
 
-    /// Returns whether input is taken: not while too many answers are in the output.
+    /// Returns whether input is taken: not while too many answers are in the output or wait to be put into it, and not
+    /// while input was left because too many changes are not committed.
     #[inline]
     pub(crate) fn has_room_for_answers(&self, limits: &ConnectionLimits) -> bool {
         self.link.has_room_for_answers(limits)
+            && match self.effects.durable() {
+                None => true,
+                Some(durable) => durable.takes_input(limits.answer_limit, self.link.has_left_input()),
+            }
     }
 
     /// Returns whether input has arrived since the last call.
@@ -230,13 +318,18 @@ impl Engine {
     pub(crate) fn open(&mut self, max_aliases: u16) {
         self.link.open(max_aliases);
         for id in self.deliveries.outbound().released() {
-            self.link.put_pubrel_again(id);
+            if !self.effects.holds(WaitsFor::Changes, || HeldPacket::PubRelAgain(id)) {
+                self.link.put_pubrel_again(id);
+            }
         }
     }
 
     /// Begins to exchange messages on a connection whose output an acceptor has begun.
     pub(crate) fn open_with(&mut self, transmit: Transmit, max_aliases: u16) {
         self.link.set_output(transmit);
+        if self.effects.durable_mut().is_some_and(|durable| durable.hold_connack()) {
+            self.link.hold(true);
+        }
         self.open(max_aliases);
     }
 
@@ -248,6 +341,10 @@ impl Engine {
         let taken = self.link.taken();
         self.effects.report_mut().disconnected(taken);
         self.deliveries.rewind(taken, max_request_tries, &mut self.effects);
+        if let Some(durable) = self.effects.durable_mut() {
+            durable.close();
+        }
+        self.link.hold(false);
         self.link.close();
     }
 
@@ -288,6 +385,9 @@ impl Engine {
         if old != version {
             self.deliveries.convert(old, version);
         }
+        if let Some(durable) = self.effects.durable_mut() {
+            durable.set_version(version);
+        }
     }
 
     /// Releases unused memory.
@@ -295,6 +395,9 @@ impl Engine {
         self.link.shrink();
         self.deliveries.shrink();
         self.effects.report_mut().shrink();
+        if let Some(durable) = self.effects.durable_mut() {
+            durable.shrink();
+        }
     }
 
     /// Publishes a message, at once if possible.
@@ -335,7 +438,7 @@ impl Engine {
             let waits = qos != QoS::AtMostOnce || limits.queues_qos_0;
             return if waits { Admission::Wait } else { Admission::Refuse(PublishError::NotConnected) };
         }
-        if self.link.has_room(limits) && self.deliveries.is_next(limits, qos) {
+        if self.link.has_room(limits, &self.effects) && self.deliveries.is_next(limits, qos) {
             Admission::Send
         } else {
             Admission::Wait
@@ -385,7 +488,7 @@ impl Engine {
             return self.enqueue_message(*limits, message, large, expires_after);
         };
         let starts_at = self.link.end();
-        let is_simple = self.link.sends_full_topics() && large.is_none() && self.effects.journal().is_none();
+        let is_simple = self.link.sends_full_topics() && large.is_none() && !self.effects.stores();
         if let (true, Some(room)) = (is_simple, self.deliveries.room(limits.budget)) {
             // The stored packet is the same as the sent one.
             let delivery = Delivery::new(message.qos, id, false);
@@ -410,12 +513,17 @@ impl Engine {
         self.check_message(&limits, message, large)?;
         let (stored, limit) = (Stored::message(message, large, self.version())?, limits.max_packet_size);
         self.deliveries.make_room(&limits, stored.len(), &mut self.effects);
+        let (now, size) = (self.now, stored.len() as u32);
+        if self.effects.new_message_waits(message.qos) {
+            let token = self.deliveries.begin(message.qos, now, expires_after, HELD, stored, &mut self.effects);
+            self.effects.hold_message(message.qos, HeldPacket::Publish { id, token, size });
+            return Ok(token);
+        }
         let starts_at = self.link.end();
         if !self.link.put_message(message, Delivery::new(message.qos, id, false), large, limit)? {
             return Err(PublishError::TooLarge { limit });
         }
-        let (now, effects) = (self.now, &mut self.effects);
-        Ok(self.deliveries.begin(message.qos, now, expires_after, starts_at, stored, effects))
+        Ok(self.deliveries.begin(message.qos, now, expires_after, starts_at, stored, &mut self.effects))
     }
 
     /// Queues a message until it can be sent.
@@ -440,6 +548,9 @@ impl Engine {
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
     ) -> Result<(), PublishError> {
+        if self.effects.stores() {
+            Stored::message_len(message, large, Version::V5)?; // the form in which it is stored
+        }
         Ok(self.check_size(limits, Stored::message_len(message, large, self.version())?)?)
     }
 
@@ -476,7 +587,7 @@ impl Engine {
     pub(crate) fn can_send_more(&self, limits: &ConnectionLimits) -> bool {
         limits.is_open
             && self.deliveries.has_backlog()
-            && self.link.has_room(limits)
+            && self.link.has_room(limits, &self.effects)
             && self.deliveries.has_next(self.deliveries.next_source(limits))
     }
 
@@ -537,8 +648,18 @@ impl Engine {
         self.link.put_packet(packet, u32::MAX).map(drop)
     }
 
-    /// Puts an answer to a request into the output, unless it is larger than `max` bytes; returns whether it fits.
+    /// Puts an answer to a request into the output, unless it is larger than `max` bytes; returns whether it fits. The
+    /// answer waits for what the application stores before it.
     pub(crate) fn put_answer(&mut self, packet: &Packet<'_>, max: u32) -> Result<bool, EncodeError> {
+        if self.effects.stores() {
+            let mut encoded = Vec::new();
+            let fits = packet.encode(self.version(), &mut encoded)? <= max as usize;
+            if fits {
+                self.effects
+                    .holds(WaitsFor::Batch, || HeldPacket::Encoded { packet: encoded.into(), completes: false });
+            }
+            return Ok(fits);
+        }
         self.link.put_answer(packet, max)
     }
 

@@ -13,11 +13,11 @@ use crate::session::deliveries::stage::{Ack, Stage};
 use crate::session::endpoint::{Peer, SessionAction, Stop, halt};
 use crate::session::error::ProtocolError;
 use crate::session::limits::ConnectionLimits;
+use crate::session::link::held::{HeldPacket, WaitsFor};
 use crate::session::link::partial::Partial;
 use crate::session::outcome::{Done, Outcome};
 use crate::session::received::{PayloadPart, ReceivedMessage};
 use crate::session::received_topic::Topic;
-use crate::session::store::journal::Record;
 
 impl Engine {
     /// Notes that no input is left.
@@ -29,6 +29,13 @@ impl Engine {
     /// Returns whether a packet can be taken out of the input, which is not empty.
     #[inline(always)]
     pub(in crate::session) fn takes_input(&mut self, limits: &ConnectionLimits, input: &[u8]) -> bool {
+        if let Some(durable) = self.effects.durable()
+            && durable.leaves(input, limits.answer_limit)
+            && !self.link.is_partial()
+        {
+            self.link.leave_input(input);
+            return false;
+        }
         self.link.takes_input(limits, input)
     }
 
@@ -199,7 +206,7 @@ impl Engine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn arrive(
         &mut self,
         id: PacketId,
@@ -210,10 +217,15 @@ impl Engine {
         match self.deliveries.inbound_mut().arrive(id, qos, receive_maximum) {
             Arrival::New if manual_acks => Ok(Some(self.deliveries.inbound_mut().expect(id, qos))),
             Arrival::New => {
-                if qos == QoS::ExactlyOnce {
-                    self.effects.record(Record::OwnershipAccepted(id));
+                if self.effects.durable().is_some() {
+                    self.store_and_acknowledge(id, qos);
+                } else {
+                    // As `acknowledge` does, which is too large for this place.
+                    if qos == QoS::AtLeastOnce {
+                        self.deliveries.inbound_mut().acked();
+                    }
+                    self.link.put_ack(id, qos, PubAckReasonCode::Success);
                 }
-                self.acknowledge(id, qos, PubAckReasonCode::Success);
                 Ok(None)
             }
             Arrival::Duplicate => {
@@ -222,6 +234,16 @@ impl Engine {
             }
             Arrival::ConnectionLimit => Err(Some(ProtocolError::ReceiveMaximumExceeded)),
         }
+    }
+
+    /// Stores that ownership of a message was accepted, if it has QoS 2, and acknowledges it.
+    #[cold]
+    #[inline(never)]
+    fn store_and_acknowledge(&mut self, id: PacketId, qos: QoS) {
+        if let (QoS::ExactlyOnce, Some(durable)) = (qos, self.effects.durable_mut()) {
+            durable.received(id);
+        }
+        self.acknowledge(id, qos, PubAckReasonCode::Success);
     }
 
     /// Acknowledges a duplicate of a message of QoS 2, after the acknowledgements that wait for the application.
@@ -236,8 +258,7 @@ impl Engine {
         }
     }
 
-    /// Puts PUBACK or PUBREC into the output.
-    #[inline]
+    /// Puts PUBACK or PUBREC into the output, unless it has to wait.
     fn acknowledge(&mut self, id: PacketId, qos: QoS, reason_code: PubAckReasonCode) {
         if qos == QoS::AtLeastOnce {
             self.deliveries.inbound_mut().acked();
@@ -250,7 +271,9 @@ impl Engine {
                 return;
             }
         }
-        self.link.put_ack(id, qos, reason_code);
+        if !self.effects.holds(waits_for(reason_code), || HeldPacket::Ack { id, qos, reason_code }) {
+            self.link.put_ack(id, qos, reason_code);
+        }
     }
 
     /// Acknowledges a message for the application. Acknowledgements are sent in the order of reception.
@@ -275,8 +298,11 @@ impl Engine {
         } else {
             Some(encode_ack(id, qos, reason_code, properties, version, limits.max_packet_size)?)
         };
-        if qos == QoS::ExactlyOnce && !reason_code.is_error() && self.deliveries.inbound().has(id) {
-            self.effects.record(Record::OwnershipAccepted(id));
+        if let (QoS::ExactlyOnce, Some(durable)) = (qos, self.effects.durable_mut())
+            && !reason_code.is_error()
+            && self.deliveries.inbound().has(id)
+        {
+            durable.received(id);
         }
         if !self.deliveries.inbound_mut().take_first(ack_handle) {
             self.deliveries.inbound_mut().decide(ack_handle, reason_code, packet);
@@ -305,41 +331,46 @@ impl Engine {
         if qos == QoS::ExactlyOnce && reason_code.is_error() {
             self.deliveries.inbound_mut().refuse(id);
         }
-        if qos == QoS::AtLeastOnce || reason_code.is_error() {
+        let completes = qos == QoS::AtLeastOnce || reason_code.is_error();
+        if completes {
             self.deliveries.inbound_mut().acked();
         }
-        self.link.append_ack(packet);
+        let held = || HeldPacket::Encoded { packet: packet.into(), completes };
+        if !self.effects.holds(waits_for(reason_code), held) {
+            self.link.append_ack(packet);
+        }
     }
 
     fn receive_pubrel(&mut self, id: PacketId) {
         // An unknown packet identifier is no error: PUBCOMP may have been lost with an earlier connection.
         let reason_code = if self.deliveries.inbound_mut().release(id) {
-            self.effects.record(Record::Released(id));
+            if let Some(durable) = self.effects.durable_mut() {
+                durable.released(id);
+            }
             PubRelReasonCode::Success
         } else {
             self.not_found()
         };
-        self.link.put_pubcomp(id, reason_code);
+        if !self.effects.holds(WaitsFor::Changes, || HeldPacket::PubComp { id, reason_code }) {
+            self.link.put_pubcomp(id, reason_code);
+        }
     }
 
     fn receive_pubrec<'a, A: SessionAction<'a>>(&mut self, ack: PubRec<'a>, stop: &mut Option<Stop>) -> Option<A> {
-        let reason_code = match self.deliveries.acknowledge(ack.id, Ack::PubRec(ack.reason_code.value()), false) {
+        let received = Ack::PubRec(ack.reason_code.value());
+        let reason_code = match self.deliveries.acknowledge(ack.id, received, false, &mut self.effects) {
             Acknowledged::Finished { token, .. } => {
-                self.effects.record(Record::Finished(ack.id));
                 let outcome = Outcome::Acknowledged { reason_code: ack.reason_code.into(), properties: ack.properties };
                 return Some(Done { token: token?, outcome }.into());
             }
-            Acknowledged::Release { first, .. } => {
-                if first {
-                    self.effects.record(Record::Received(ack.id, ack.reason_code.value()));
-                }
-                PubRelReasonCode::Success
-            }
+            Acknowledged::Release { .. } => PubRelReasonCode::Success,
             Acknowledged::Unknown if ack.reason_code.is_error() => return None, // nothing is to be released
             Acknowledged::Unknown => self.not_found(),
             Acknowledged::Mismatch => return halt(stop, self.mismatched(ack.id, PacketType::PubRec)),
         };
-        self.link.put_pubrel(ack.id, reason_code);
+        if !self.effects.holds(WaitsFor::Changes, || HeldPacket::PubRel { id: ack.id, reason_code }) {
+            self.link.put_pubrel(ack.id, reason_code);
+        }
         None
     }
 
@@ -364,9 +395,8 @@ impl Engine {
         properties: AckProperties<'a>,
         stop: &mut Option<Stop>,
     ) -> Option<A> {
-        match self.deliveries.acknowledge(id, ack, limits.puback_ends_qos_2) {
+        match self.deliveries.acknowledge(id, ack, limits.puback_ends_qos_2, &mut self.effects) {
             Acknowledged::Finished { token, stage, .. } => {
-                self.effects.record(Record::Finished(id));
                 let token = token?;
                 if stage == Stage::PubRec {
                     return Some(Done { token, outcome: Outcome::AtLeastOnce { reason_code, properties } }.into());
@@ -374,7 +404,7 @@ impl Engine {
                 let reason_code = match stage {
                     // The reason code in PUBREC. An unknown packet identifier in PUBCOMP is no error: an earlier
                     // PUBCOMP, which did not arrive, has completed the delivery (section 3.7.2.1).
-                    Stage::PubComp(code) => PubAckReasonCode::from_value(code).map_or(reason_code, Into::into),
+                    Stage::PubComp { code, .. } => PubAckReasonCode::from_value(code).map_or(reason_code, Into::into),
                     _ => reason_code,
                 };
                 Some(Done { token, outcome: Outcome::Acknowledged { reason_code, properties } }.into())
@@ -451,4 +481,9 @@ impl Engine {
 /// Returns whether the packet is a PUBLISH or an acknowledgement of one.
 const fn is_about_deliveries(packet: &[u8]) -> bool {
     matches!(packet.first(), Some(0x30..=0x7F))
+}
+
+/// Returns what PUBACK or PUBREC with this reason code waits for. A refusal promises nothing.
+const fn waits_for(reason_code: PubAckReasonCode) -> WaitsFor {
+    if reason_code.is_error() { WaitsFor::Nothing } else { WaitsFor::Batch }
 }

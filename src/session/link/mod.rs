@@ -1,6 +1,7 @@
 //! One connection of a session: its output, its incomplete input, its topic aliases, its Keep Alive.
 
 pub(super) mod alias;
+pub(super) mod held;
 pub(super) mod keep_alive;
 mod packets;
 pub(super) mod partial;
@@ -9,15 +10,13 @@ pub(super) mod transmit;
 use alloc::boxed::Box;
 use core::num::NonZeroU16;
 
-use bytes::Buf;
-
 use self::alias::{InboundAliases, OutboundAliases};
 use self::partial::Partial;
 use self::transmit::Transmit;
+use super::effects::Effects;
 use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
 use super::received_topic::{SharedTopic, Topic};
-use super::store::journal::Journal;
 use crate::codec::{self, DecodeError, Decoded, FixedHeader, Packet, Publish, Short, Version};
 use crate::topic::TopicName;
 
@@ -103,13 +102,15 @@ impl Link {
         self.transmit.shrink();
     }
 
-    /// Returns the output. It offers no bytes while the journal has records to store.
+    /// Returns the output. It offers no bytes while it is held.
     #[inline]
-    pub(crate) fn transmit(&mut self, journal: Option<&Journal>) -> &mut Transmit {
-        if let Some(journal) = journal {
-            self.transmit.hold(journal.has_remaining());
-        }
+    pub(crate) const fn transmit(&mut self) -> &mut Transmit {
         &mut self.transmit
+    }
+
+    /// Sets whether the output is held: see [`Transmit::hold`].
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.transmit.hold(held);
     }
 
     #[inline]
@@ -180,10 +181,17 @@ impl Link {
         self.noted != self.transmit.taken()
     }
 
-    /// Returns whether this endpoint may put more packets of its own, other than answers, into the output.
+    /// Returns whether this endpoint may put more packets of its own, other than answers, into the output. Messages
+    /// that wait to be put into it count.
     #[inline]
-    pub(crate) fn has_room(&self, limits: &ConnectionLimits) -> bool {
-        self.transmit.len() < limits.transmit_limit as usize
+    pub(crate) fn has_room(&self, limits: &ConnectionLimits, effects: &Effects) -> bool {
+        match effects.durable() {
+            None => self.transmit.len() < limits.transmit_limit as usize,
+            Some(durable) => {
+                let held = durable.held().message_bytes() as usize;
+                self.transmit.len().saturating_add(held) < limits.transmit_limit as usize
+            }
+        }
     }
 
     /// Returns whether input is taken: not while too many answers are in the output. Other packets in the output do not
@@ -203,6 +211,14 @@ impl Link {
     #[inline]
     pub(crate) const fn take_has_input(&mut self) -> bool {
         core::mem::replace(&mut self.has_input, false)
+    }
+
+    /// Notes that input is left which is not taken until changes are committed.
+    #[cold]
+    pub(crate) const fn leave_input(&mut self, input: &[u8]) {
+        let left = input.len() as u32 | INPUT_LEFT;
+        self.has_input |= left != self.unfinished;
+        self.unfinished = left;
     }
 
     /// Notes that no input is left.

@@ -23,7 +23,7 @@ pub struct Transmit {
     /// Number of bytes that have been taken on this connection.
     taken: u64,
     /// Number of bytes that were offered while the output was last not held, and that have not been taken. With
-    /// [`HELD`] no bytes are offered, because records of the journal have to be stored first.
+    /// [`HELD`] no bytes are offered, because CONNACK waits until changes of a durable session are stored.
     offered: u32,
     answers: Answers,
 }
@@ -283,7 +283,7 @@ impl Buf for Transmit {
         } else {
             self.advance_shared(count);
         }
-        // Without a journal nothing is counted as offered, and mostly there are no answers.
+        // Only a durable session counts bytes as offered, and mostly there are no answers.
         if self.offered != 0 {
             self.offered = (self.offered & HELD) | (self.offered & !HELD).saturating_sub(count as u32);
         }

@@ -1,6 +1,7 @@
-//! Stored packets, and the journal of the state that must survive a crash.
+//! Stored packets, and the state of a session that must survive a crash: its changes, and how it is restored.
 
-pub(super) mod journal;
+pub(super) mod durable;
 pub(super) mod payload;
+pub(super) mod records;
 pub(super) mod restore;
 pub(super) mod stored;

@@ -1,197 +1,301 @@
-//! Restoring a session from its journal.
+//! Restoring a session from its pairs.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
-use super::journal::JournalError;
+use bytes::Bytes;
+
+use super::durable::{Durable, Garbage, SESSION};
+use super::records::{DeliveryRecord, MessageHead, StoredStage, WillRecord, read_content};
 use super::stored::Stored;
-use crate::codec::{Delivery, PacketId, Version};
+use crate::codec::{PacketId, PublishProperties, Version};
 use crate::session::deliveries::Deliveries;
 use crate::session::deliveries::outbound::Flow;
-use crate::session::deliveries::queue::{Kind, Waiting};
+use crate::session::deliveries::queue::{Kind as Queued, Waiting};
 use crate::session::deliveries::stage::Stage;
+use crate::session::engine::Engine;
+use crate::session::link::transmit::LARGE;
+use crate::session::message_ref::MessageRef;
 use crate::session::token::Token;
+use crate::session::will::Will;
+use crate::store::{ChangeLog, Counter, FORMAT, Fields, Key, Kind, RestoreError, RestoreErrorKind, content_of};
 use crate::time::Instant;
 
-/// The session that a journal describes.
+/// The session that some pairs describe.
 #[derive(Default)]
 pub(crate) struct Restored {
-    pub(crate) client_identifier: Option<Vec<u8>>,
-    pub(crate) has_session: bool,
-    /// Messages that were accepted and not sent.
-    queued: BTreeMap<Token, Stored>,
-    /// Messages that were sent, by packet identifier, with a number that ascends in the order of their last step. The
-    /// token is `None` if the outcome has been reported.
-    in_flight: BTreeMap<u16, (u64, Option<Token>, Stage, Stored)>,
-    received: BTreeSet<PacketId>,
-    steps: u64,
-    last_token: u64,
+    /// The value of the session's record.
+    session: Option<Vec<u8>>,
+    /// The number and the time of the last batch.
+    batch: u64,
+    stored_at: Instant,
+    high_water: u64,
+    messages: BTreeMap<u64, Content>,
+    wills: Vec<(u64, WillRecord)>,
+    received: Vec<PacketId>,
+    deliveries: Vec<(Token, DeliveryRecord)>,
 }
 
+/// The encoded content of a message, of which parts may be missing.
+struct Content {
+    head: MessageHead,
+    parts: u32,
+    bytes: Vec<u8>,
+}
+
+/// Numbers, and times in microseconds, above this one are not valid: there is room for as many again.
+const MAX_NUMBER: u64 = u64::MAX / 2;
+
 impl Restored {
-    /// Returns the number of bytes of complete records at the start of a journal.
-    pub(super) fn whole_len(journal: &[u8]) -> usize {
-        let mut rest = journal;
-        while let Some((&tag, mut record)) = rest.split_first() {
-            if skip(tag, &mut record).is_err() {
-                break;
+    /// Reads pairs, which are in the order of their keys; `None` if there are none.
+    pub(crate) fn read<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Option<Self>, RestoreError> {
+        let mut restored = Self { high_water: 1, ..Self::default() };
+        let mut last: Option<K> = None;
+        for (key, value) in pairs {
+            let (bytes, value) = (key.as_ref(), value.as_ref());
+            let error = |kind| RestoreError::new(bytes, kind);
+            if last.as_ref().is_some_and(|last| last.as_ref() >= bytes) {
+                return Err(error(RestoreErrorKind::Order));
             }
-            rest = record;
+            if last.is_none() && bytes != &*Key::FORMAT {
+                return Err(RestoreError::of(Key::FORMAT, RestoreErrorKind::Format));
+            }
+            let (kind, numbers) = Kind::split(bytes).ok_or_else(|| error(RestoreErrorKind::UnknownKey))?;
+            let content = content_of(bytes, value).ok_or_else(|| error(RestoreErrorKind::Value))?;
+            restored.take(kind, numbers, content).map_err(error)?;
+            last = Some(key);
         }
-        journal.len().saturating_sub(rest.len())
+        Ok(last.map(|_| restored))
     }
 
-    /// Reads a journal from its beginning. An incomplete record at the end is ignored: it was not stored, so no output
-    /// that depends on it has been sent.
-    pub(crate) fn read(journal: &[u8], version: Version) -> Result<Self, JournalError> {
-        let mut restored = Self::default();
-        let mut rest = journal;
-        while let Some((&tag, mut record)) = rest.split_first() {
-            let at = journal.len().saturating_sub(rest.len());
-            match restored.read_record(tag, &mut record, version) {
-                Ok(()) => rest = record,
-                Err(Bad::CutShort) => break,
-                Err(Bad::NoRecord) => return Err(JournalError { at }),
+    fn take(&mut self, kind: Kind, numbers: &[u8], value: &[u8]) -> Result<(), RestoreErrorKind> {
+        let mut fields = Fields::new(numbers);
+        let first = match kind {
+            Kind::Format | Kind::Clock => 0,
+            Kind::HighWater => fields.u8().map(u64::from).ok_or(RestoreErrorKind::UnknownKey)?,
+            _ => fields.u64().ok_or(RestoreErrorKind::UnknownKey)?,
+        };
+        let of_session = first == SESSION;
+        match kind {
+            Kind::Format => {
+                fields.end(()).ok_or(RestoreErrorKind::UnknownKey)?;
+                if value == [FORMAT] { Ok(()) } else { Err(RestoreErrorKind::Format) }
             }
-        }
-        Ok(restored)
-    }
-
-    fn read_record(&mut self, tag: u8, rest: &mut &[u8], version: Version) -> Result<(), Bad> {
-        self.steps = self.steps.saturating_add(1);
-        match tag {
-            b'V' => {
-                let [level] = take(rest)?;
-                if level != version.level() {
-                    return Err(Bad::NoRecord);
+            Kind::Clock => {
+                fields.end(()).ok_or(RestoreErrorKind::UnknownKey)?;
+                (self.stored_at, self.batch) = read_clock(value).ok_or(RestoreErrorKind::Value)?;
+                Ok(())
+            }
+            Kind::HighWater if first == Counter::Token as u64 => {
+                fields.end(()).ok_or(RestoreErrorKind::UnknownKey)?;
+                self.high_water = read_number(value).ok_or(RestoreErrorKind::Value)?.max(1);
+                Ok(())
+            }
+            Kind::Message => {
+                fields.end(()).ok_or(RestoreErrorKind::UnknownKey)?;
+                let (head, bytes) = MessageHead::read(value).ok_or(RestoreErrorKind::Value)?;
+                self.messages.insert(first, Content { head, parts: 0, bytes: bytes.into() });
+                Ok(())
+            }
+            Kind::Part => {
+                let part = fields.u32().and_then(|part| fields.end(part)).ok_or(RestoreErrorKind::UnknownKey)?;
+                // A part of a message that was removed means nothing.
+                let Some(content) = self.messages.get_mut(&first) else { return Ok(()) };
+                if part != content.parts {
+                    return Err(RestoreErrorKind::Incomplete);
                 }
+                content.parts = content.parts.saturating_add(1);
+                content.bytes.extend_from_slice(value);
+                Ok(())
             }
-            b'K' => self.last_token = self.last_token.max(take_token(rest)?.get()),
-            b'C' => self.client_identifier = Some(take_bytes(rest)?.into()),
-            b'B' => self.has_session = true,
-            b'N' => {
-                self.has_session = false;
-                self.in_flight.clear();
-                self.received.clear();
+            Kind::Session if of_session => {
+                fields.end(()).ok_or(RestoreErrorKind::UnknownKey)?;
+                self.session = Some(value.into());
+                Ok(())
             }
-            b'Q' => {
-                let (token, packet, payload) = (take_token(rest)?, take_bytes(rest)?, take_bytes(rest)?);
-                let stored = Stored::restored(packet, payload);
-                stage_of(&stored, version).ok_or(Bad::NoRecord)?;
-                self.last_token = self.last_token.max(token.get());
-                self.queued.insert(token, stored);
+            Kind::Will => {
+                let number = fields.u64().and_then(|number| fields.end(number)).ok_or(RestoreErrorKind::UnknownKey)?;
+                let will = WillRecord::read(value).ok_or(RestoreErrorKind::Value)?;
+                if of_session {
+                    self.wills.push((number, will));
+                }
+                Ok(())
             }
-            b'D' => {
-                self.queued.remove(&take_token(rest)?);
+            Kind::Received => {
+                let id = fields.u16().and_then(|id| fields.end(id)).and_then(|id| PacketId::new(id).ok());
+                let id = id.ok_or(RestoreErrorKind::UnknownKey)?;
+                if !value.is_empty() {
+                    return Err(RestoreErrorKind::Value);
+                }
+                if of_session {
+                    self.received.push(id);
+                }
+                Ok(())
             }
-            b'S' => {
-                let (token, id) = (take_token(rest)?, take_id(rest)?);
-                let stored = self.queued.remove(&token).ok_or(Bad::NoRecord)?;
-                let stage = stage_of(&stored, version).ok_or(Bad::NoRecord)?;
-                self.in_flight.insert(id.get(), (self.steps, Some(token), stage, stored));
+            Kind::Delivery => {
+                let number = fields.u64().and_then(|number| fields.end(number)).filter(|&number| number <= MAX_NUMBER);
+                let token = number.and_then(Token::from_number).ok_or(RestoreErrorKind::UnknownKey)?;
+                let delivery = DeliveryRecord::read(value).ok_or(RestoreErrorKind::Value)?;
+                if of_session {
+                    self.deliveries.push((token, delivery));
+                }
+                Ok(())
             }
-            b'T' => {
-                let (_, token, _, stored) = self.in_flight.remove(&take_id(rest)?.get()).ok_or(Bad::NoRecord)?;
-                self.queued.insert(token.ok_or(Bad::NoRecord)?, stored);
-            }
-            b'H' => {
-                let (token, id, [code]) = (take_token(rest)?, take_id(rest)?, take(rest)?);
-                self.last_token = self.last_token.max(token.get());
-                self.in_flight.insert(id.get(), (self.steps, Some(token), Stage::PubComp(code), Stored::default()));
-            }
-            b'R' => {
-                let (id, [code]) = (take_id(rest)?, take(rest)?);
-                let flow = self.in_flight.get_mut(&id.get()).ok_or(Bad::NoRecord)?;
-                *flow = (self.steps, flow.1, Stage::PubComp(code), Stored::default());
-            }
-            b'F' => {
-                self.in_flight.remove(&take_id(rest)?.get());
-            }
-            b'X' => {
-                let flow = (self.steps, None, Stage::GivenUp, Stored::default());
-                self.in_flight.insert(take_id(rest)?.get(), flow);
-            }
-            b'I' => {
-                self.received.insert(take_id(rest)?);
-            }
-            b'O' => {
-                self.received.remove(&take_id(rest)?);
-            }
-            _ => return Err(Bad::NoRecord),
+            Kind::HighWater | Kind::Session | Kind::Retained | Kind::Subscription => Err(RestoreErrorKind::UnknownKey),
         }
-        Ok(())
+    }
+
+    /// Returns the value of the session's record; `None` if there is no session.
+    pub(crate) fn session(&self) -> Option<&[u8]> {
+        self.session.as_deref()
+    }
+
+    /// Returns the error of a session's record that cannot be read.
+    pub(crate) fn session_error(kind: RestoreErrorKind) -> RestoreError {
+        RestoreError::of(Key::session(SESSION), kind)
+    }
+
+    /// Creates the engine of the session, at the present time `now` of the caller, and its wills in the order in which
+    /// they are due.
+    pub(crate) fn into_engine(
+        self,
+        version: Version,
+        max_uncommitted: NonZeroU32,
+        is_server: bool,
+        now: Instant,
+    ) -> Result<(Engine, Vec<Will>), RestoreError> {
+        let Self { session, batch, stored_at, high_water, messages, wills, received, deliveries, .. } = self;
+        // What belongs to a session without a record means nothing.
+        let is_there = session.is_some();
+        let mut garbage = Garbage::default();
+        let (mut sent, mut released, mut queued) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ids, mut used) = (BTreeSet::new(), BTreeSet::new());
+        let mut last = high_water;
+        for (token, record) in deliveries {
+            let key = Key::delivery(SESSION, token.get());
+            let is_stored = matches!(record.stage, StoredStage::Queued | StoredStage::Sent(_));
+            let content = messages.get(&record.message).filter(|_| is_stored);
+            if !is_there || (is_stored && content.is_none()) {
+                garbage.keys.push(key); // a delivery without its message means nothing
+                continue;
+            }
+            if !is_server && !record.identifiers.is_empty() {
+                return Err(RestoreError::of(key, RestoreErrorKind::Value)); // only a server sends them
+            }
+            last = last.max(token.get().saturating_add(1));
+            let (since, expires_after, stored) = match content {
+                Some(content) => {
+                    used.insert(record.message);
+                    restore_message(record.message, content, &record, version)?
+                }
+                None => (now, u32::MAX, Stored::default()),
+            };
+            let (id, stage) = match record.stage {
+                StoredStage::Queued => {
+                    let kind = Queued::Message(record.qos);
+                    queued.push(Waiting { token, since, kind, expires_after, mark: 0, tries: 0, stored });
+                    continue;
+                }
+                StoredStage::Sent(id) => (id, Stage::of(record.qos)),
+                StoredStage::Released { id, code, order } => (id, Stage::PubComp { code, order }),
+                StoredStage::GivenUp(id) => (id, Stage::GivenUp),
+            };
+            if !ids.insert(id) {
+                return Err(RestoreError::of(key, RestoreErrorKind::PacketIdInUse));
+            }
+            let mut flow = Flow::new(token, stage, since, 0, stored);
+            (flow.expires_after, flow.is_reported) = (expires_after, record.is_reported);
+            match record.stage {
+                StoredStage::Released { order, .. } => released.push((order, (id, flow))),
+                _ => sent.push((id, flow)),
+            }
+        }
+        // The orders wrap, and are close together: they ascend from half of their range below any of them.
+        let base = released.first().map_or(0, |&(order, _)| order).wrapping_sub(u32::MAX / 2);
+        released.sort_by_key(|&(order, _)| order.wrapping_sub(base));
+        let next_order = released.last().map_or(0, |&(order, _)| order.wrapping_add(1));
+        let in_flight = released.into_iter().map(|(_, flow)| flow).chain(sent);
+        let mut restored = Vec::new();
+        let mut numbers = Vec::new();
+        for (number, will) in wills {
+            if is_there {
+                restored.push(restore_will(number, will, &messages)?);
+                numbers.push(number);
+                used.insert(number);
+                last = last.max(number.saturating_add(1));
+            } else {
+                garbage.keys.push(Key::will(SESSION, number));
+            }
+        }
+        let (received, lost) = if is_there { (received, Vec::new()) } else { (Vec::new(), received) };
+        garbage.keys.extend(lost.into_iter().map(|id| Key::received(SESSION, id)));
+        let unused = messages.iter().filter(|(number, _)| !used.contains(number));
+        garbage.messages.extend(unused.map(|(&number, content)| (number, content.bytes.len())));
+        let deliveries = Deliveries::restored(in_flight, queued, received, token_after(last));
+        let log = ChangeLog::after(batch);
+        let mut durable =
+            Durable::restored(log, version, max_uncommitted, (stored_at, now), &session.unwrap_or_default());
+        durable.set_counters(high_water, next_order, numbers);
+        durable.remove_garbage(&garbage);
+        Ok((Engine::restored(version, durable.inside(now), durable, deliveries), restored))
     }
 }
 
-impl Restored {
-    /// Returns the deliveries. Waiting times count from `now`, since a journal contains no times.
-    pub(crate) fn into_deliveries(self, now: Instant, version: Version) -> Deliveries {
-        let mut in_flight: Vec<_> = self.in_flight.into_iter().collect();
-        in_flight.sort_by_key(|(_, (step, ..))| *step);
-        let in_flight = in_flight.into_iter().filter_map(|(id, (_, token, stage, stored))| {
-            let mut flow = Flow::new(token.unwrap_or(Token::FIRST), stage, now, 0, stored);
-            flow.is_reported = token.is_none();
-            Some((PacketId::new(id).ok()?, flow))
-        });
-        let queued = self.queued.into_iter().filter_map(|(token, stored)| {
-            let publish = stored.as_publish(version)?;
-            let kind = Kind::Message(publish.delivery.qos());
-            let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-            Some(Waiting { token, since: now, kind, expires_after, mark: 0, tries: 0, stored })
-        });
-        let next_token = Token::from_number(self.last_token).map_or(Token::FIRST, Token::next);
-        Deliveries::restored(in_flight, queued, self.received, next_token)
+/// Returns the token with this number, which is that of the first token or above.
+fn token_after(number: u64) -> Token {
+    Token::from_number(number).unwrap_or(Token::FIRST)
+}
+
+/// Restores the message of a delivery.
+fn restore_message(
+    number: u64,
+    content: &Content,
+    record: &DeliveryRecord,
+    version: Version,
+) -> Result<(Instant, u32, Stored), RestoreError> {
+    let error = |kind| RestoreError::of(Key::message(number), kind);
+    if content.head.size as usize != content.bytes.len() {
+        return Err(error(RestoreErrorKind::Incomplete));
     }
+    let publish = read_content(&content.bytes).ok_or_else(|| error(RestoreErrorKind::Value))?;
+    let properties = match version {
+        Version::V5 => {
+            PublishProperties { subscription_identifiers: record.identifiers[..].into(), ..publish.properties }
+        }
+        Version::V31 | Version::V311 => PublishProperties::default(),
+    };
+    let message =
+        MessageRef { qos: record.qos, retain: record.retain, properties: &properties, ..MessageRef::of(&publish) };
+    let large = (publish.payload.len() >= LARGE).then(|| Bytes::copy_from_slice(publish.payload));
+    let stored = Stored::message(&message, large.as_ref(), version).map_err(|_| error(RestoreErrorKind::Value))?;
+    let MessageHead { since, expires_after, .. } = content.head;
+    Ok((since, expires_after, stored))
 }
 
-/// The reason why a record cannot be read.
-enum Bad {
-    CutShort,
-    NoRecord,
-}
-
-/// Returns the stage of a message that has been sent; `None` unless the packet is a PUBLISH of QoS 1 or 2.
-fn stage_of(stored: &Stored, version: Version) -> Option<Stage> {
-    match stored.as_publish(version)?.delivery {
-        Delivery::AtMostOnce => None,
-        Delivery::AtLeastOnce { .. } => Some(Stage::PubAck),
-        Delivery::ExactlyOnce { .. } => Some(Stage::PubRec),
+fn restore_will(number: u64, will: WillRecord, messages: &BTreeMap<u64, Content>) -> Result<Will, RestoreError> {
+    let error = |kind| RestoreError::of(Key::message(number), kind);
+    let content = messages.get(&number).ok_or_else(|| error(RestoreErrorKind::Incomplete))?;
+    if content.head.size as usize != content.bytes.len() {
+        return Err(error(RestoreErrorKind::Incomplete));
     }
+    let publish = read_content(&content.bytes).ok_or_else(|| error(RestoreErrorKind::Value))?;
+    let WillRecord { qos, retain, delay_interval } = will;
+    Ok(Will { qos, retain, delay_interval, ..Will::of_message(&publish) })
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Bad> {
-    let (bytes, behind) = rest.split_first_chunk::<N>().ok_or(Bad::CutShort)?;
-    *rest = behind;
-    Ok(*bytes)
+/// Reads the value of [`Key::CLOCK`].
+fn read_clock(value: &[u8]) -> Option<(Instant, u64)> {
+    let mut fields = Fields::new(value);
+    let (time, batch) = (fields.u64()?, fields.u64()?);
+    fields.end(())?;
+    (time <= MAX_NUMBER && batch <= MAX_NUMBER).then_some((Instant::from_micros(time), batch))
 }
 
-/// Skips the fields of the record with this tag.
-fn skip(tag: u8, rest: &mut &[u8]) -> Result<(), Bad> {
-    match tag {
-        b'B' | b'N' => Ok(()),
-        b'V' => take::<1>(rest).map(drop),
-        b'T' | b'F' | b'X' | b'I' | b'O' => take::<2>(rest).map(drop),
-        b'R' => take::<3>(rest).map(drop),
-        b'D' | b'K' => take::<8>(rest).map(drop),
-        b'S' => take::<10>(rest).map(drop),
-        b'H' => take::<11>(rest).map(drop),
-        b'C' => take_bytes(rest).map(drop),
-        b'Q' => take::<8>(rest).and_then(|_| take_bytes(rest)).and_then(|_| take_bytes(rest)).map(drop),
-        _ => Err(Bad::NoRecord),
-    }
-}
-
-fn take_id(rest: &mut &[u8]) -> Result<PacketId, Bad> {
-    PacketId::new(u16::from_be_bytes(take(rest)?)).map_err(|_| Bad::NoRecord)
-}
-
-fn take_token(rest: &mut &[u8]) -> Result<Token, Bad> {
-    Token::from_number(u64::from_be_bytes(take(rest)?)).ok_or(Bad::NoRecord)
-}
-
-fn take_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Bad> {
-    let len = u32::from_be_bytes(take(rest)?) as usize;
-    let (bytes, behind) = rest.split_at_checked(len).ok_or(Bad::CutShort)?;
-    *rest = behind;
-    Ok(bytes)
+fn read_number(value: &[u8]) -> Option<u64> {
+    let mut fields = Fields::new(value);
+    let number = fields.u64()?;
+    fields.end(number).filter(|&number| number <= MAX_NUMBER)
 }

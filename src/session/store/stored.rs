@@ -97,12 +97,6 @@ impl Stored {
         Ok(Self { packet, payload: None })
     }
 
-    /// Stores a packet and its payload from a journal.
-    pub(crate) fn restored(packet: &[u8], payload: &[u8]) -> Self {
-        let shared = || Box::new(StoredPayload::new(Bytes::copy_from_slice(payload)));
-        Self { packet: packet.into(), payload: (!payload.is_empty()).then(shared) }
-    }
-
     /// Converts a stored message to another version of the protocol, without the properties if that version has none.
     pub(crate) fn convert(&mut self, from: Version, to: Version) {
         let mut converted = Vec::new();
@@ -153,6 +147,7 @@ impl Stored {
     }
 
     /// Returns the bytes of the packet.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.packet
     }

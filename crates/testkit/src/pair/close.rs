@@ -2,6 +2,7 @@
 
 use bytes::Buf;
 use mqtt_sansio::client::ClientSession;
+use mqtt_sansio::store::Pairs;
 
 use super::link::Way;
 use super::{Pair, Reconnect, Server};
@@ -37,13 +38,19 @@ impl<S: Server> Pair<S> {
         self.receive_to_the_end();
         self.server_cut();
         let config = self.client.config().clone();
-        let restored = ClientSession::restore(config, &self.journal, self.now());
-        self.client = restored.unwrap_or_else(|error| panic!("the journal cannot be read: {error}"));
+        // Batches that are not confirmed may be stored, up to any of them.
+        self.under_way.truncate(self.random.index(self.under_way.len() + 1));
+        self.under_way.drain(..).for_each(|batch| self.stored.apply(&batch));
+        let restored = ClientSession::restore(config, self.now(), self.stored.iter());
+        self.client = restored.unwrap_or_else(|error| panic!("the session cannot be restored: {error}"));
         self.rules.flows.crash();
-        // The journal restarts with a snapshot.
-        let mut snapshot = self.client.snapshot();
-        if self.random.percent(50) {
-            self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
+        // Some stores are replaced by a snapshot.
+        if self.random.percent(50)
+            && let Some(snapshot) = self.client.snapshot()
+        {
+            self.stored = Pairs::default();
+            self.stored.apply(&snapshot);
+            self.client.committed(self.now, snapshot.number());
         }
     }
 

@@ -22,6 +22,7 @@ use core::time::Duration;
 
 use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::Sender;
+use mqtt_sansio::store::{Batch, Pairs};
 use mqtt_sansio::{Instant, Token};
 
 pub use self::engine::{EngineServer, Ticket, accept_all};
@@ -69,8 +70,9 @@ pub struct Pair<S> {
     at_client: Vec<u8>,
     at_server: Vec<u8>,
     log: Log,
-    /// The stored records of the client's journal.
-    journal: Vec<u8>,
+    /// What the client has stored, and the batches that were handed out and are not confirmed.
+    stored: Pairs,
+    under_way: Vec<Batch>,
 }
 
 /// Omits the bytes on their way, which may contain a password.
@@ -146,7 +148,8 @@ impl WithClient {
             at_client: Vec::new(),
             at_server: Vec::new(),
             log: Log::default(),
-            journal: Vec::new(),
+            stored: Pairs::default(),
+            under_way: Vec::new(),
         }
     }
 }
@@ -266,19 +269,19 @@ impl<S: Server> Pair<S> {
         }
     }
 
-    /// Crashes the client's program. Everything that was not taken from its [journal](ClientSession::journal) is lost,
-    /// and the client is restored from the rest.
+    /// Crashes the client's program. [Changes](ClientSession::changes) that are not stored are lost; those that are stored
+    /// and not confirmed may be lost. The client is restored from the rest.
     ///
     /// # Panics
     ///
-    /// Panics if the client cannot read its own journal.
+    /// Panics if the client cannot be restored.
     pub fn crash(&mut self) {
         self.crash_now();
     }
 
-    /// Returns whether all records of the client are stored. The pair stores them before it writes.
+    /// Returns whether all changes of the client are stored. The pair stores them before it writes.
     pub fn is_stored(&mut self) -> bool {
-        !self.has_records()
+        !self.has_changes()
     }
 
     /// Returns whether a scheduled cut has not happened yet.

@@ -112,12 +112,14 @@ impl<S: Server> Pair<S> {
         all.into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
-    pub(super) fn has_records(&mut self) -> bool {
-        self.client.journal().is_some_and(|journal| journal.has_remaining())
+    /// Hands out the changes of the client. Returns whether there are any that are not confirmed.
+    pub(super) fn has_changes(&mut self) -> bool {
+        self.under_way.extend(std::iter::from_fn(|| self.client.changes()));
+        !self.under_way.is_empty()
     }
 
     fn has_output(&mut self) -> bool {
-        self.has_records()
+        self.has_changes()
             || (self.client_is_open && (self.is_closing || self.client.transmit().has_remaining()))
             || ((self.server_is_open || self.has_overlooked)
                 && (self.server.is_over() || self.server.transmit().has_remaining()))
@@ -228,9 +230,14 @@ impl<S: Server> Pair<S> {
     /// Both endpoints write their output, or a part of it.
     fn write(&mut self) {
         self.writes_at = None;
-        if let Some(journal) = self.client.journal() {
-            let records = journal.copy_to_bytes(journal.remaining());
-            self.journal.extend_from_slice(&records);
+        if self.has_changes() {
+            // Some batches are confirmed later, and all of them before the client has nothing else to do.
+            let all = self.under_way.len();
+            let count = if self.random.percent(20) { self.random.index(all + 1) } else { all };
+            for batch in self.under_way.drain(..count) {
+                self.stored.apply(&batch);
+                self.client.committed(self.now, batch.number());
+            }
         }
         if self.client_is_open {
             let all = self.client.transmit().remaining();

@@ -18,10 +18,10 @@ impl Ops<'_> {
         command: impl FnOnce(&mut ClientSession, Instant) -> Result<T, E>,
     ) -> Option<T> {
         fn state(client: &mut ClientSession) -> impl PartialEq + core::fmt::Debug + use<> {
-            let journal = client.journal().map(|journal| journal.remaining());
+            let changes: usize = client.clone().changes().map_or(0, |batch| batch.size());
             let transmit = client.transmit().remaining();
             let counts = (client.operations_in_flight(), client.queued(), client.in_flight());
-            (journal, transmit, counts, client.is_connected())
+            (changes, transmit, counts, client.is_connected())
         }
         // Expired messages leave the queue when the time advances.
         let is_later = self.now > self.latest;

@@ -5,13 +5,14 @@ mod input;
 mod sent;
 
 use core::num::{NonZeroU16, NonZeroU32};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{self, Decoded, Limits, Sender, Version};
 use mqtt_sansio::generators::with_packet;
+use mqtt_sansio::store::{Batch, Pairs};
 use mqtt_sansio::{AckHandle, Instant, Overflow, SessionExpiry, Token};
 
 use self::sent::Sent;
@@ -30,7 +31,8 @@ pub fn client_ops(data: &[u8]) {
         now: Instant::EPOCH,
         latest: Instant::EPOCH,
         received: Vec::new(),
-        journal: Vec::new(),
+        stored: Pairs::default(),
+        under_way: VecDeque::new(),
         ack_handles: Vec::new(),
         open: BTreeSet::new(),
         done: BTreeSet::new(),
@@ -72,7 +74,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
             .unwrap_or(NonZeroU32::MIN),
         max_request_tries: if set(13) { core::num::NonZeroU8::new(2) } else { None },
         puback_ends_qos_2: set(12),
-        journal: set(15),
+        durable: set(15),
         deliver_in_parts: if u.arbitrary()? { Some(nonzero(u.int_in_range(0..=50)?)) } else { None },
         connect_timeout: NonZeroU16::new(u.int_in_range(0..=2)?),
         ping_timeout: NonZeroU16::new(u.int_in_range(0..=2)?),
@@ -92,8 +94,9 @@ struct Ops<'a> {
     /// Received bytes that the client has not taken.
     received: Vec<u8>,
     sent: Sent,
-    /// Records taken from the journal.
-    journal: Vec<u8>,
+    /// What is stored, and the batches that were handed out and are not confirmed.
+    stored: Pairs,
+    under_way: VecDeque<Batch>,
     ack_handles: Vec<AckHandle>,
     /// The tokens without an outcome, and those with one, both since the last crash.
     open: BTreeSet<Token>,
@@ -121,7 +124,7 @@ impl Ops<'_> {
             }
             10 => self.authenticate()?,
             11 => self.close(),
-            12 => self.crash(),
+            12 => self.crash()?,
             13..=14 => self.open(),
             15..=16 => self.receive_connack()?,
             17..=21 => self.receive_likely()?,
@@ -142,7 +145,7 @@ impl Ops<'_> {
             // Not up to the maximum of the clock, where an expired timer would stay due for ever.
             26 => self.now = Instant::from_micros(self.u.arbitrary::<u64>()? / 2),
             27 => self.now = self.client.deadline().unwrap_or(self.now),
-            28 => self.take_journal()?,
+            28 => self.store()?,
             29..=30 => self.write(usize::MAX),
             _ => {
                 let count = self.u.int_in_range(0..=60)?;
@@ -175,13 +178,17 @@ impl Ops<'_> {
         assert_eq!(self.client.transmit().remaining(), 0, "nothing is left over for the next connection");
     }
 
-    /// Crashes the client's program: everything not taken from the journal is lost.
-    fn crash(&mut self) {
-        if !self.config.journal {
-            return;
+    /// Crashes the client's program: changes that are not stored are lost, and batches that are not confirmed may be.
+    fn crash(&mut self) -> Result<()> {
+        if !self.config.durable {
+            return Ok(());
         }
-        self.client =
-            ClientSession::restore(self.config.clone(), &self.journal, self.now).expect("the journal can be read");
+        self.under_way.extend(core::iter::from_fn(|| self.client.changes()));
+        let count = self.u.int_in_range(0..=self.under_way.len())?;
+        for batch in self.under_way.drain(..).take(count) {
+            self.stored.apply(&batch);
+        }
+        self.client = self.restored();
         self.latest = self.now;
         self.sent.close();
         self.received.clear();
@@ -191,20 +198,33 @@ impl Ops<'_> {
         self.has_crashed = true;
         self.restored = self.client.operations_in_flight() + self.client.queued();
         // A snapshot restores the same state.
-        let mut snapshot = self.client.snapshot();
-        self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
-        let same =
-            ClientSession::restore(self.config.clone(), &self.journal, self.now).expect("the snapshot can be read");
+        let snapshot = self.client.snapshot().expect("the client is durable");
+        self.stored = Pairs::default();
+        self.stored.apply(&snapshot);
+        self.client.committed(self.now, snapshot.number());
+        let mut same = self.restored();
+        same.committed(self.now, 0); // expired messages leave the queue
         assert_eq!(same.operations_in_flight(), self.client.operations_in_flight(), "the snapshot is complete");
         assert_eq!(same.queued(), self.client.queued(), "the snapshot is complete");
+        assert_eq!(same.operations().count(), self.client.operations().count(), "the snapshot is complete");
+        Ok(())
     }
 
-    fn take_journal(&mut self) -> Result<()> {
+    fn restored(&self) -> ClientSession {
+        ClientSession::restore(self.config.clone(), self.now, self.stored.iter()).expect("the pairs can be read")
+    }
+
+    /// Hands out batches, and confirms some or all of them.
+    fn store(&mut self) -> Result<()> {
         let all: bool = self.u.arbitrary()?;
-        let Some(journal) = self.client.journal() else { return Ok(()) };
-        let len = journal.remaining();
+        self.under_way.extend(core::iter::from_fn(|| self.client.changes()));
+        let len = self.under_way.len();
         let count = if all { len } else { self.u.int_in_range(0..=len)? };
-        self.journal.extend_from_slice(&journal.copy_to_bytes(count));
+        for batch in self.under_way.drain(..count) {
+            self.stored.apply(&batch);
+            self.client.committed(self.now, batch.number());
+            self.latest = self.latest.max(self.now);
+        }
         Ok(())
     }
 
@@ -222,7 +242,7 @@ impl Ops<'_> {
                 Action::Message(message) => self.ack_handles.extend(message.ack_handle),
                 Action::Payload(part) => self.ack_handles.extend(part.ack_handle),
                 Action::Done { token, .. } => {
-                    // Only the journal knows operations from before a crash.
+                    // Only the store knows operations from before a crash.
                     assert!(self.open.remove(&token) || self.has_crashed, "{token} was asked for");
                     assert!(self.done.insert(token), "{token} has one outcome");
                 }
@@ -240,7 +260,7 @@ impl Ops<'_> {
         // Otherwise the caller would be woken again and again.
         let is_later = self.client.deadline().is_none_or(|at| at > self.latest);
         assert!(is_later, "everything that is due is done");
-        if !input.is_empty() && self.client.takes_input() && !self.config.journal {
+        if !input.is_empty() && self.client.takes_input() && !self.config.durable {
             let decoded = codec::decode(input, self.version, Limits::from_server());
             assert!(matches!(decoded, Ok(Decoded::Incomplete { .. })), "a packet is left: {decoded:?}");
         }
@@ -266,8 +286,9 @@ impl Ops<'_> {
 
     /// Checks that the output ends with a whole packet, and that every operation has an outcome or is stored.
     fn finish(&mut self) {
-        if let Some(journal) = self.client.journal() {
-            journal.advance(usize::MAX);
+        self.under_way.extend(core::iter::from_fn(|| self.client.changes()));
+        for batch in self.under_way.drain(..) {
+            self.client.committed(self.now, batch.number());
         }
         self.write(usize::MAX);
         self.sent.finish();

@@ -1,0 +1,291 @@
+//! The values of a session's pairs: how messages, deliveries, wills and sessions are stored.
+
+use alloc::vec::Vec;
+
+use crate::codec::{
+    self, Decoded, EncodeError, Limits, List, Packet, PacketId, Publish, PublishProperties, QoS,
+    SubscriptionIdentifier, Version,
+};
+use crate::session::message_ref::MessageRef;
+use crate::store::Fields;
+use crate::time::Instant;
+
+/// A message on its way to the peer, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeliveryRecord {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// Whether the outcome of the delivery was reported.
+    pub(crate) is_reported: bool,
+    pub(crate) stage: StoredStage,
+    /// The number of the message; 0 if the message is no longer stored.
+    pub(crate) message: u64,
+    pub(crate) identifiers: Vec<SubscriptionIdentifier>,
+}
+
+/// The stage of a delivery, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoredStage {
+    /// The message is not sent.
+    Queued,
+    /// The message may have been sent.
+    Sent(PacketId),
+    /// PUBREC has arrived, with this reason code. PUBRELs are sent in ascending `order`, which wraps.
+    Released { id: PacketId, code: u8, order: u32 },
+    /// The message was given up after it was sent. Its packet identifier stays in use.
+    GivenUp(PacketId),
+}
+
+const RETAIN: u8 = 0x04;
+const REPORTED: u8 = 0x08;
+
+impl DeliveryRecord {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        out.push(self.qos as u8 | flag(self.retain, RETAIN) | flag(self.is_reported, REPORTED));
+        let (stage, id) = match self.stage {
+            StoredStage::Queued => (0, 0),
+            StoredStage::Sent(id) => (1, id.get()),
+            StoredStage::Released { id, .. } => (2, id.get()),
+            StoredStage::GivenUp(id) => (3, id.get()),
+        };
+        out.push(stage);
+        out.extend(id.to_be_bytes());
+        out.extend(self.message.to_be_bytes());
+        if let StoredStage::Released { code, order, .. } = self.stage {
+            out.push(code);
+            out.extend(order.to_be_bytes());
+        }
+        for identifier in &self.identifiers {
+            out.extend(identifier.get().to_be_bytes());
+        }
+    }
+
+    /// Reads a value; `None` if it is not one of these.
+    pub(crate) fn read(value: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(value);
+        let (flags, stage, id, message) = (fields.u8()?, fields.u8()?, fields.u16()?, fields.u64()?);
+        let qos = QoS::try_from(flags & 0x03).ok().filter(|&qos| qos != QoS::AtMostOnce)?;
+        let (id, is_reported) = (PacketId::new(id), flags & REPORTED != 0);
+        let stage = match stage {
+            0 => StoredStage::Queued,
+            1 => StoredStage::Sent(id.ok()?),
+            2 => StoredStage::Released { id: id.ok()?, code: fields.u8()?, order: fields.u32()? },
+            3 => StoredStage::GivenUp(id.ok()?),
+            _ => return None,
+        };
+        let is_possible = match stage {
+            StoredStage::Queued | StoredStage::Sent(_) => !is_reported && message != 0,
+            StoredStage::Released { code, .. } => qos == QoS::ExactlyOnce && code < 0x80,
+            StoredStage::GivenUp(_) => is_reported,
+        };
+        if !is_possible || flags & !(0x03 | RETAIN | REPORTED) != 0 {
+            return None;
+        }
+        let mut identifiers = Vec::new();
+        let (chunks, rest) = fields.rest().as_chunks::<4>();
+        for chunk in chunks {
+            identifiers.push(SubscriptionIdentifier::try_from(u32::from_be_bytes(*chunk)).ok()?);
+        }
+        let retain = flags & RETAIN != 0;
+        rest.is_empty().then_some(Self { qos, retain, is_reported, stage, message, identifiers })
+    }
+}
+
+/// A message, as it is stored: the value of its head, before the encoded PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MessageHead {
+    /// The time at which the message was accepted.
+    pub(crate) since: Instant,
+    /// Time that the message may be queued, in seconds; `u32::MAX` for no limit.
+    pub(crate) expires_after: u32,
+    /// Size of the encoded PUBLISH, in bytes. It follows the head if there is room for it, and is in parts otherwise.
+    pub(crate) size: u32,
+}
+
+impl MessageHead {
+    /// Size of a head, in bytes.
+    pub(crate) const SIZE: usize = 16;
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.since.as_micros().to_be_bytes());
+        out.extend(self.expires_after.to_be_bytes());
+        out.extend(self.size.to_be_bytes());
+    }
+
+    /// Reads a head. Returns it with the bytes that follow it.
+    pub(crate) fn read(value: &[u8]) -> Option<(Self, &[u8])> {
+        let mut fields = Fields::new(value);
+        let since = Instant::from_micros(fields.u64()?);
+        let head = Self { since, expires_after: fields.u32()?, size: fields.u32()? };
+        Some((head, fields.rest()))
+    }
+}
+
+/// Encodes the content of a message: without its QoS, RETAIN flag and subscription identifiers, which belong to a
+/// delivery.
+pub(crate) fn write_content(message: &MessageRef<'_>, payload: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*message.properties };
+    let content = MessageRef { retain: false, properties: &properties, ..*message };
+    content.as_publish(codec::Delivery::AtMostOnce, payload).encode(Version::V5, out).map(drop)
+}
+
+/// Reads the content of a message; `None` if the bytes are not exactly that.
+pub(crate) fn read_content(content: &[u8]) -> Option<Publish<'_>> {
+    match codec::decode(content, Version::V5, Limits::DEFAULT) {
+        Ok(Decoded::Packet { packet: Packet::Publish(publish), size }) if size == content.len() => {
+            let is_content = publish.delivery == codec::Delivery::AtMostOnce
+                && !publish.retain
+                && publish.properties.topic_alias.is_none()
+                && publish.properties.subscription_identifiers.is_empty();
+            is_content.then_some(publish)
+        }
+        _ => None,
+    }
+}
+
+/// A will, as it is stored: beside the message with the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WillRecord {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) delay_interval: u32,
+}
+
+impl WillRecord {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.qos as u8 | if self.retain { RETAIN } else { 0 });
+        out.extend(self.delay_interval.to_be_bytes());
+    }
+
+    pub(crate) fn read(value: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(value);
+        let (flags, delay_interval) = (fields.u8()?, fields.u32()?);
+        let qos = QoS::try_from(flags & !RETAIN).ok()?;
+        fields.end(Self { qos, retain: flags & RETAIN != 0, delay_interval })
+    }
+}
+
+/// A session of a client, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientRecord<'a> {
+    pub(crate) version: Version,
+    /// Whether there is a session that the next connection can resume.
+    pub(crate) has_session: bool,
+    pub(crate) client_id: &'a str,
+}
+
+/// The first byte of the record of a session.
+const CLIENT: u8 = 1;
+const SERVER: u8 = 2;
+
+impl<'a> ClientRecord<'a> {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend([CLIENT, self.version.level(), u8::from(self.has_session)]);
+        out.extend(self.client_id.as_bytes());
+    }
+
+    pub(crate) fn read(value: &'a [u8]) -> Option<Self> {
+        let mut fields = Fields::new(value);
+        let (role, level, has_session) = (fields.u8()?, fields.u8()?, fields.u8()?);
+        let version = version(level)?;
+        let client_id = core::str::from_utf8(fields.rest()).ok()?;
+        (role == CLIENT && has_session <= 1).then_some(Self { version, has_session: has_session == 1, client_id })
+    }
+}
+
+/// A session of a server, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerRecord<'a> {
+    pub(crate) version: Version,
+    pub(crate) is_bridge: bool,
+    /// Whether the last will belongs to the last connection; the wills before it are due.
+    pub(crate) has_will: bool,
+    /// The times when the session expires and when its will is due; `None` while there is a connection.
+    pub(crate) ends: Option<(Instant, Instant)>,
+    pub(crate) session_expiry_interval: u32,
+    pub(crate) max_session_expiry_interval: u32,
+    pub(crate) client_id: &'a str,
+}
+
+const BRIDGE: u8 = 0x01;
+const HAS_WILL: u8 = 0x02;
+const CONNECTED: u8 = 0x04;
+
+impl<'a> ServerRecord<'a> {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let connected = flag(self.ends.is_none(), CONNECTED);
+        out.extend([
+            SERVER,
+            self.version.level(),
+            flag(self.is_bridge, BRIDGE) | flag(self.has_will, HAS_WILL) | connected,
+        ]);
+        out.extend(self.session_expiry_interval.to_be_bytes());
+        out.extend(self.max_session_expiry_interval.to_be_bytes());
+        let (expires_at, will_at) = self.ends.unwrap_or_default();
+        out.extend(expires_at.as_micros().to_be_bytes());
+        out.extend(will_at.as_micros().to_be_bytes());
+        out.extend(self.client_id.as_bytes());
+    }
+
+    pub(crate) fn read(value: &'a [u8]) -> Option<Self> {
+        let mut fields = Fields::new(value);
+        let (role, level, flags) = (fields.u8()?, fields.u8()?, fields.u8()?);
+        let version = version(level)?;
+        let (session_expiry_interval, max_session_expiry_interval) = (fields.u32()?, fields.u32()?);
+        let ends = (Instant::from_micros(fields.u64()?), Instant::from_micros(fields.u64()?));
+        let client_id = core::str::from_utf8(fields.rest()).ok()?;
+        (role == SERVER && flags & !(BRIDGE | HAS_WILL | CONNECTED) == 0).then_some(Self {
+            version,
+            is_bridge: flags & BRIDGE != 0,
+            has_will: flags & HAS_WILL != 0,
+            ends: (flags & CONNECTED == 0).then_some(ends),
+            session_expiry_interval,
+            max_session_expiry_interval,
+            client_id,
+        })
+    }
+}
+
+fn version(level: u8) -> Option<Version> {
+    Version::ALL.into_iter().find(|version| version.level() == level)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    /// Every record is read as it was written, and no other bytes are read as the same record.
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn records_are_read_as_they_were_written() {
+        let id = PacketId::new(0x1234).unwrap();
+        let stages = [
+            StoredStage::Queued,
+            StoredStage::Sent(id),
+            StoredStage::Released { id, code: 0x10, order: 0xABCD_EF01 },
+            StoredStage::GivenUp(id),
+        ];
+        for stage in stages {
+            let is_reported = matches!(stage, StoredStage::GivenUp(_));
+            let identifiers = vec![SubscriptionIdentifier::try_from(7).unwrap()];
+            let record =
+                DeliveryRecord { qos: QoS::ExactlyOnce, retain: true, is_reported, stage, message: 9, identifiers };
+            let mut bytes = Vec::new();
+            record.write(&mut bytes);
+            assert_eq!(DeliveryRecord::read(&bytes), Some(record.clone()));
+            while bytes.pop().is_some() {
+                assert_ne!(DeliveryRecord::read(&bytes), Some(record.clone()));
+            }
+        }
+        let will = WillRecord { qos: QoS::AtLeastOnce, retain: true, delay_interval: 5 };
+        let mut bytes = Vec::new();
+        will.write(&mut bytes);
+        assert_eq!(WillRecord::read(&bytes), Some(will));
+        bytes.push(0);
+        assert_eq!(WillRecord::read(&bytes), None);
+    }
+}

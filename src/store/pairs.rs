@@ -1,0 +1,38 @@
+//! Keys and values in memory.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::batch::{Batch, Change};
+
+/// Keys and values in memory: what a store contains after some batches. It serves programs that keep their batches in a
+/// file, and tests.
+///
+/// ```
+/// # use mqtt_sansio::store::{Pairs, batches};
+/// # let file: Vec<u8> = Vec::new();
+/// let mut pairs = Pairs::default();
+/// for batch in batches(&file) {
+///     pairs.apply(&batch?);
+/// }
+/// # Ok::<(), mqtt_sansio::store::Damage>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Pairs(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl Pairs {
+    /// Applies the changes of a batch.
+    pub fn apply(&mut self, batch: &Batch) {
+        for change in batch.changes() {
+            match change {
+                Change::Put { key, value } => drop(self.0.insert(key.into(), value.into())),
+                Change::Remove { key } => drop(self.0.remove(key)),
+            }
+        }
+    }
+
+    /// Returns the pairs, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.iter().map(|(key, value)| (&key[..], &value[..]))
+    }
+}
