@@ -291,7 +291,9 @@ class OursPublisher(Publisher):
 
 class PahoPublisher(Publisher):
     """A client of paho-mqtt. It has QoS 1: with QoS 2 it may publish a message again when it loses two connections in a
-    row [MQTT-4.3.3-6]. Retained messages have some topics in turn, and are removed now and then."""
+    row [MQTT-4.3.3-6]. Retained messages have some topics in turn, and are removed now and then. One message of a topic
+    waits for its acknowledgement at a time: after a loss of its connection the client may send a new message before one
+    that it sends again."""
 
     qos = 1
 
@@ -305,26 +307,30 @@ class PahoPublisher(Publisher):
     def _published(self, _client, _data, mid, *_):
         with self.client.changed:
             self.client.changed.wait_for(lambda: mid in self.open, PATIENCE)
-            self.world.note("acknowledged", id=self.open.pop(mid))
+            self.world.note("acknowledged", id=self.open.pop(mid)[0])
             self.client.changed.notify_all()
 
     def publish_next(self):
         changed = self.client.changed
+        topic = f"{self.topic}{(self.count + 1) % 7}" if self.retain else self.topic
+
+        def may_publish():
+            waits = self.retain and any(topic == other for _, other in self.open.values())
+            return len(self.open) < IN_FLIGHT and not waits
+
         with changed:
-            if not changed.wait_for(lambda: len(self.open) < IN_FLIGHT or self.is_finished, PATIENCE):
+            if not changed.wait_for(lambda: may_publish() or self.is_finished, PATIENCE):
                 raise Failure(f"{self.name}: no acknowledgement for {PATIENCE:.0f} s")
-        if len(self.open) >= IN_FLIGHT:
-            return
-        id, topic = self.next_id(), self.topic
-        if self.retain:
-            topic = f"{self.topic}{self.count % 7}"
-            if self.count % 11 == 0:
-                id += "-none"
+            if not may_publish():
+                return
+        id = self.next_id()
+        if self.retain and self.count % 11 == 0:
+            id += "-none"
         self.sent(id, topic, self.retain)
         payload = "" if id.endswith("-none") else id
         mid = self.client.paho.publish(topic, payload, self.qos, self.retain).mid
         with changed:
-            self.open[mid] = id
+            self.open[mid] = id, topic
             changed.notify_all()
 
     def finish(self):
