@@ -230,21 +230,32 @@ fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIn
     };
     let acceptor = connecting.acceptor();
     let exists = known.is_some();
-    let index = known.or_else(|| cx.sessions.insert(Session::new(acceptor.new_session())));
+    let index = known.or_else(|| {
+        let mut session = acceptor.new_session();
+        if cx.config.durable {
+            session.make_durable();
+        }
+        cx.sessions.insert(Session::new(session))
+    });
     // The slab of sessions may be full (2^32 sessions).
     let Some(index) = index else {
         return lifecycle::refuse_with(cx, id, ConnAckReasonCode::ServerUnavailable);
     };
-    let Some(session) = cx.sessions.get_mut(index) else {
-        return bug!("a session that was found or inserted exists");
-    };
-    let Ok(()) = acceptor.accept_into(cx.now, session.server_mut(), exists, *accept) else {
+    let now = cx.now;
+    let accepted = cx.sessions.with(index, |session| {
+        acceptor.accept_into(now, session, exists, *accept).map(|()| {
+            if !session.is_resumed() {
+                session.set_owner(user_name.clone());
+            }
+            session.is_resumed()
+        })
+    });
+    let Some(Ok(session_present)) = accepted else {
         if !exists {
             cx.sessions.remove(index);
         }
         return lifecycle::refuse_with(cx, id, ConnAckReasonCode::ImplementationSpecificError);
     };
-    let session_present = session.server().is_resumed();
     let is_busy = cx.jobs.open_of(client_id) != 0;
     if let Some(session) = cx.sessions.get_mut(index) {
         session.set_busy(is_busy);
@@ -289,7 +300,8 @@ fn take_over(cx: &mut Context<'_>, index: SessionIndex) {
     let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session that was found exists") };
     if session.connection().is_some() {
         // It fails if the client accepts no packet as large as DISCONNECT.
-        let _ = session.server_mut().take_over(cx.now);
+        let now = cx.now;
+        cx.sessions.with(index, |session| session.take_over(now).is_ok());
         lifecycle::end_connection(cx, index, Ended::TakenOver);
     }
 }
@@ -297,13 +309,12 @@ fn take_over(cx: &mut Context<'_>, index: SessionIndex) {
 /// Ends a session without a connection at once: its will is published, and its client identifier is free.
 fn end_session(cx: &mut Context<'_>, index: SessionIndex) {
     let now = cx.now;
-    match cx.sessions.get_mut(index) {
-        Some(session) => session.server_mut().end_session(now),
-        None => return bug!("a session that ends exists"),
+    if cx.sessions.with(index, |session| session.end_session(now)).is_none() {
+        return bug!("a session that ends exists");
     }
     // `Action::Expired` is the last one.
-    while let Some(session) = cx.sessions.get_mut(index).filter(|session| !session.has_ended()) {
-        match session.server_mut().advance_output(now, 0) {
+    while cx.sessions.get(index).is_some_and(|session| !session.has_ended()) {
+        match cx.sessions.with(index, |session| session.advance_output(now, 0)).flatten() {
             Some(Action::Will(will)) => publish::publish_will(cx, index, &will),
             Some(Action::Done { outcome, .. }) => cx.sessions.count_outcome(index, &outcome),
             Some(Action::Expired) => lifecycle::remove_session(cx, index),

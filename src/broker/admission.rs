@@ -8,7 +8,7 @@ use super::index::SessionIndex;
 use super::lifecycle;
 use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision};
-use super::publish;
+use super::router;
 use super::session::Session;
 use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, ReasonCode};
 use crate::text::Utf8Str;
@@ -32,7 +32,7 @@ pub(super) fn receive_connect(cx: &mut Context<'_>, id: ConnectionId, connect: &
 ///
 /// A will under `$SYS/` refuses no client, though it is never published: bridges announce their state there.
 fn check_will(cx: &Context<'_>, topic: TopicName<'_>) -> Result<(), ConnAckReasonCode> {
-    if !publish::is_own(topic) && cx.router.has_too_many_levels(topic.as_bytes()) {
+    if !router::is_own(topic) && cx.router.has_too_many_levels(topic.as_bytes()) {
         return Err(ConnAckReasonCode::TopicNameInvalid);
     }
     Ok(())

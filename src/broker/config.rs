@@ -4,6 +4,7 @@ use core::num::{NonZeroU32, NonZeroU64};
 
 use super::secret::Secret;
 use crate::server::ServerConfig;
+use crate::session::MAX_UNCOMMITTED;
 
 /// The settings of a broker. Every field but the secret has a default: [`new`](Self::new) takes the secret, and with the
 /// feature `std` the [default](Self::default) has one from the system.
@@ -101,6 +102,14 @@ pub struct BrokerConfig {
     /// A unit is one item: a packet, a subscription that is looked at, a copy of a message, a timer; and one more for each 256
     /// bytes that are validated, hashed, encoded or copied.
     pub work_per_call: NonZeroU32,
+    /// Whether the broker is durable: it reports its [changes](super::Broker::changes) to be stored, and sends nothing that
+    /// promises what is not stored, so that its sessions, their subscriptions and messages, retained messages and wills survive
+    /// a crash. Default: false. `server.durable` and `server.max_uncommitted` have no effect.
+    pub durable: bool,
+    /// Size of the changes that are not committed, in bytes, above which no QoS 1 and QoS 2 messages, SUBSCRIBE and
+    /// UNSUBSCRIBE of clients are taken until some are. Default: 4 MiB. It applies to a durable broker only. What is under way
+    /// may exceed it.
+    pub max_uncommitted: NonZeroU32,
 }
 
 /// The choice of the member of a shared subscription that gets a message (section 4.8.2). Members that are connected come
@@ -137,6 +146,8 @@ impl BrokerConfig {
             shared_strategy: SharedStrategy::default(),
             sys_interval: None,
             work_per_call: const { NonZeroU32::new(2000).unwrap() },
+            durable: false,
+            max_uncommitted: MAX_UNCOMMITTED,
         }
     }
 }

@@ -4,6 +4,8 @@ use super::accept;
 use super::admission;
 use super::connections::Step;
 use super::context::Context;
+use super::durability::commits::Commits;
+use super::durability::release;
 use super::index::SessionIndex;
 use super::jobs;
 use super::lifecycle;
@@ -35,6 +37,13 @@ pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8])
 
 /// Runs the timers that are due, and goes on with jobs; see [`Broker::poll`](super::Broker::poll).
 pub(super) fn poll(cx: &mut Context<'_>) {
+    if cx.sessions.commits().is_some_and(Commits::has_released) {
+        let left = cx.work().left();
+        let limit = cx.work().narrow(left.div_ceil(2));
+        release::go_on(cx);
+        process_changes(cx);
+        cx.work().widen(limit);
+    }
     // Neither timers nor jobs hold the others up.
     let (is_waiting, left) = (cx.jobs.is_waiting(), cx.work().left());
     let limit = cx.work().narrow(if is_waiting { left.div_ceil(2) } else { left });
@@ -42,6 +51,7 @@ pub(super) fn poll(cx: &mut Context<'_>) {
         && let Some((at, due)) = cx.timers.pop(cx.now)
     {
         cx.work().spend(1);
+        cx.sessions.begin_step(cx.now);
         run_timer(cx, at, due);
         process_changes(cx);
     }
@@ -91,6 +101,7 @@ fn take_input_of(
                 }
             }
             Step::Attached(index) => {
+                cx.sessions.begin_step(cx.now);
                 let mut timer = None;
                 let action = cx.sessions.poll(index, cx.now, input, &mut timer);
                 let Some(action) = &action else {
@@ -173,15 +184,15 @@ fn run_session(cx: &mut Context<'_>, index: SessionIndex, at: Instant) {
         return; // it was put off
     }
     // Only time in which the input of a client is taken counts against it.
-    let is_waiting =
-        is_busy || connection.is_some_and(|id| cx.connections.is_waiting(id) || cx.connections.waits_for_turn(id));
+    let is_waiting = is_busy
+        || cx.sessions.is_stalled(index)
+        || connection.is_some_and(|id| cx.connections.is_waiting(id) || cx.connections.waits_for_turn(id));
+    let now = cx.now;
+    if is_waiting {
+        return cx.sessions.with(index, |session| session.reset_keep_alive(now)).unwrap_or_default();
+    }
     // `Action::Expired` removes the session.
-    while let Some(session) = cx.sessions.get_mut(index) {
-        if is_waiting {
-            return session.server_mut().reset_keep_alive(cx.now);
-        }
-        let action = session.server_mut().poll_timeout(cx.now);
-        let Some(action) = &action else { return };
+    while let Some(action) = &cx.sessions.with(index, |session| session.poll_timeout(now)).flatten() {
         act(cx, index, action);
     }
 }
@@ -249,12 +260,12 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
     let is_it = |pending: &PendingDecision| pending.is_answered_by(id, &answer);
     let pending = cx.connections.take_pending(connection, is_it).ok_or(UnknownDecision)?;
     let session = cx.connections.session(connection);
-    if let Some(index) = session
-        && let Some(session) = cx.sessions.get_mut(index)
-    {
+    if let Some(index) = session {
         // The input of the client was not taken meanwhile.
-        session.server_mut().reset_keep_alive(cx.now);
-        cx.sessions.mark_changed(index);
+        let now = cx.now;
+        if cx.sessions.with(index, |session| session.reset_keep_alive(now)).is_some() {
+            cx.sessions.mark_changed(index);
+        }
     }
     match (pending, answer) {
         (PendingDecision::Connect(_), Answer::Connect(admission)) => admission::admit(cx, connection, admission),

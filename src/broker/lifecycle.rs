@@ -67,8 +67,7 @@ pub(super) fn command<E>(
 ) -> Result<(), E> {
     cx.sessions.mark_changed(index);
     let now = cx.now;
-    let session = cx.sessions.get_mut(index);
-    session.map_or(Ok(()), |session| command(session.server_mut(), now))
+    cx.sessions.with(index, |session| command(session, now)).unwrap_or(Ok(()))
 }
 
 /// Opens a connection; see [`Broker::open`](super::Broker::open).
@@ -110,9 +109,10 @@ pub(super) fn close(cx: &mut Context<'_>, id: ConnectionId) {
     cx.sessions.ready_mut().unmark(id);
     match before {
         Before::Attached(index) => {
-            match cx.sessions.count_sent(index) {
-                Some(session) => session.server_mut().closed(cx.now),
-                None => bug!("a session exists while it has a connection"),
+            cx.sessions.count_sent(index);
+            let now = cx.now;
+            if cx.sessions.with(index, |session| session.closed(now)).is_none() {
+                bug!("a session exists while it has a connection");
             }
             detached(cx, index, Ended::Lost);
         }
@@ -125,15 +125,16 @@ pub(super) fn close(cx: &mut Context<'_>, id: ConnectionId) {
 pub(super) fn disconnect_client(cx: &mut Context<'_>, id: ConnectionId, reason_code: DisconnectReasonCode) {
     let why = Ended::Close(Close::Requested);
     let Some(index) = cx.connections.session(id) else { return end_connecting(cx, id, why) };
-    match cx.sessions.get_mut(index).map(Session::server_mut) {
-        Some(server) => {
-            let disconnect = Disconnect { reason_code, ..Disconnect::default() };
-            // It fails if only a client can give the reason, and if the client accepts no packet as large as DISCONNECT.
-            if server.disconnect(cx.now, &disconnect).is_err() {
-                let _ = server.disconnect(cx.now, &Disconnect::default());
-            }
+    let now = cx.now;
+    let done = cx.sessions.with(index, |session| {
+        let disconnect = Disconnect { reason_code, ..Disconnect::default() };
+        // It fails if only a client can give the reason, and if the client accepts no packet as large as DISCONNECT.
+        if session.disconnect(now, &disconnect).is_err() {
+            let _ = session.disconnect(now, &Disconnect::default());
         }
-        None => bug!("a session exists while it has a connection"),
+    });
+    if done.is_none() {
+        bug!("a session exists while it has a connection");
     }
     end_connection(cx, index, why);
 }
@@ -142,15 +143,21 @@ pub(super) fn disconnect_client(cx: &mut Context<'_>, id: ConnectionId, reason_c
 pub(super) fn end_session(cx: &mut Context<'_>, client_id: &str) -> bool {
     // The caller need not know who has a session.
     let Some(index) = cx.registry.find(cx.sessions, client_id) else { return false };
-    let Some(session) = cx.sessions.get_mut(index) else {
+    let now = cx.now;
+    let has_connection = cx.sessions.get(index).is_some_and(|session| session.connection().is_some());
+    let ended = cx.sessions.with(index, |session| {
+        session.end_session(now);
+        if has_connection {
+            let reason_code = DisconnectReasonCode::AdministrativeAction;
+            // It fails if the client accepts no packet as large as DISCONNECT.
+            let _ = session.disconnect(now, &Disconnect { reason_code, ..Disconnect::default() });
+        }
+    });
+    if ended.is_none() {
         bug!("a session that was found exists");
         return false;
-    };
-    session.server_mut().end_session(cx.now);
-    if session.connection().is_some() {
-        let reason_code = DisconnectReasonCode::AdministrativeAction;
-        // It fails if the client accepts no packet as large as DISCONNECT.
-        let _ = session.server_mut().disconnect(cx.now, &Disconnect { reason_code, ..Disconnect::default() });
+    }
+    if has_connection {
         end_connection(cx, index, Ended::Close(Close::Requested));
     }
     cx.sessions.mark_changed(index);
@@ -236,7 +243,8 @@ pub(super) fn end_excessive(cx: &mut Context<'_>) {
 pub(super) fn end_connection(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>) {
     let Some(session) = cx.sessions.count_sent(index) else { return bug!("a session whose connection ends exists") };
     let connection = session.connection();
-    let rest: Transmit = session.server_mut().detach(cx.now);
+    let now = cx.now;
+    let rest: Transmit = cx.sessions.with(index, |session| session.detach(now)).unwrap_or_default();
     if let Some(id) = connection {
         cx.connections.end(id, rest);
         memory_use::count_connection(cx, id);

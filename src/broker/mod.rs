@@ -43,6 +43,49 @@
 //!   [work](BrokerConfig::work_per_call); while some is left, the deadline is at once, and the driver serves its transports
 //!   between two calls of `poll`.
 //!
+//! # What survives a crash
+//!
+//! A [durable](BrokerConfig::durable) broker reports what must survive a crash, and sends nothing that promises more than what
+//! is stored. The driver stores each batch atomically, and confirms it; the broker goes on meanwhile:
+//!
+//! ```
+//! # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+//! # use mqtt_sansio::store::Pairs;
+//! # use mqtt_sansio::{Instant, Message, QoS};
+//! # fn main() -> Result<(), Box<dyn core::error::Error>> {
+//! # let (now, mut store) = (Instant::from_micros(1), Pairs::default());
+//! # let config = BrokerConfig::new(Secret::new([7; 16]));
+//! let mut broker = Broker::restore(config.clone(), AllowAll, now, store.iter())?; // all pairs, in the order of their keys
+//! broker.publish(now, &Message::new("gw/started", "yes").retain(true))?;
+//! while let Some(batch) = broker.changes() {
+//!     store.apply(&batch); // one transaction
+//!     broker.committed(now, batch.number());
+//! }
+//! # assert_eq!(Broker::restore(config, AllowAll, now, store.iter())?.status().retained, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Stored are the sessions that outlive their connections, with their subscriptions, the messages of QoS 1 and 2 to their
+//! clients, the identifiers of received messages of QoS 2, and their wills; and retained messages, but for those under `$SYS`.
+//!
+//! | packet | waits |
+//! |---|---|
+//! | CONNACK, with all that follows it | until the session is stored as connected |
+//! | PUBACK, PUBREC with success | until the message is stored for all sessions that get it, or is retained |
+//! | SUBACK, UNSUBACK | until the subscriptions are stored, or removed |
+//! | PUBREL, PUBCOMP, PUBLISH of QoS 2 | until its identifier and its stage are stored; PUBLISH also until the message has gone to all sessions |
+//! | PUBLISH of QoS 1 | only behind a PUBLISH that waits |
+//! | PUBLISH of QoS 0, PINGRESP, AUTH, DISCONNECT, refusals | no |
+//!
+//! What waits does so too for the last batch in which a subscription, a session or a retained message was removed or replaced:
+//! a client may have seen the effect of that. Nothing else waits, and packets that wait keep their order.
+//!
+//! A message of QoS 2 comes once, whatever crashes and whenever, if it is granted QoS 2 and the sessions of both clients
+//! outlive their connections; of QoS 1 at least once. In sessions that end with their connections, wills and messages of the
+//! embedding program, a copy may come again. A retained message that a new subscriber is still to get does not come if the
+//! broker crashes before. [`store`](crate::store) says how keys are made, and which stores there are.
+//!
 //! Other servers may connect as [bridges](crate::codec::Connect::is_bridge). In 3.1 and 3.1.1 every subscription of a bridge
 //! is one with No Local and Retain As Published, and the policy is shown it as that; in 5.0 a bridge asks for them itself.
 
@@ -54,6 +97,7 @@ mod connections;
 mod context;
 mod counters;
 mod dispatch;
+mod durability;
 mod index;
 mod jobs;
 mod lifecycle;
@@ -86,6 +130,8 @@ pub use self::config::{BrokerConfig, SharedStrategy};
 use self::connections::{Connections, Output};
 use self::context::Context;
 pub use self::counters::{Counters, DropReason, Dropped, MemoryUse, Status};
+use self::durability::commits::Commits;
+use self::durability::restore::Pairs;
 use self::jobs::ring::Jobs;
 pub use self::policy::{
     Admission, AllowAll, Answer, AuthStep, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy, Refusal,
@@ -101,6 +147,7 @@ use self::timers::{Due, Timers};
 use crate::codec::DisconnectReasonCode;
 use crate::server::ServerConfig;
 use crate::session::{Message, PublishError, Transmit};
+use crate::store::{Batch, RestoreError};
 use crate::time::Instant;
 
 /// A broker: see the [module](self).
@@ -118,6 +165,9 @@ pub struct Broker<P> {
     router: Router,
     timers: Timers,
     jobs: Jobs,
+    /// The time that is added to that of the caller, in microseconds: the clock of this process may be behind that of the
+    /// process before.
+    skew: u64,
     /// The output of sessions that do not exist.
     nothing: Transmit,
 }
@@ -125,7 +175,8 @@ pub struct Broker<P> {
 impl<P: Policy> Broker<P> {
     /// Makes a broker without sessions.
     pub fn new(config: BrokerConfig, policy: P) -> Self {
-        let server = ServerConfig { manual_acks: true, deliver_in_parts: None, ..config.server.clone() };
+        let durable = config.durable;
+        let server = ServerConfig { manual_acks: true, deliver_in_parts: None, durable, ..config.server.clone() };
         let config = Arc::new(config);
         Self {
             now: Instant::EPOCH,
@@ -139,8 +190,42 @@ impl<P: Policy> Broker<P> {
             timers: Timers::new(),
             jobs: Jobs::new(u64::from(config.work_per_call.get())),
             config,
+            skew: 0,
             nothing: Transmit::default(),
         }
+    }
+
+    /// Restores a durable broker after a crash or a restart, from the pairs that its batches have put, in the order of their
+    /// keys. Without pairs this is a new broker. It is [durable](BrokerConfig::durable), whatever the configuration says.
+    ///
+    /// Sessions that were connected count as cut at `now`: their expiry, and the delay of their wills, begin there. The times
+    /// of others are what they were. Limits of the configuration do not apply to what is restored.
+    ///
+    /// `now` is in the same epoch before and after a crash: use Unix time, as [`StdClock`](crate::StdClock) does. If it is
+    /// before the time of the last batch, because the clock was set back, time goes on from the time of that batch.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`] if a pair cannot be read, if a retained message or a will is without its message, or if pairs
+    /// contradict each other. It names the key of a pair, and what would be lost without that pair: the caller may leave the
+    /// pair out, and restore again. Other pairs that refer to one that is missing mean nothing; they are removed by the next
+    /// batches.
+    pub fn restore<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        config: BrokerConfig,
+        policy: P,
+        now: Instant,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, RestoreError> {
+        let pairs = Pairs::read(pairs)?;
+        let mut broker = Self::new(BrokerConfig { durable: true, ..config }, policy);
+        if let Some(pairs) = pairs {
+            // Time goes on from where it was, and does not stand still until a clock that was set back has caught up.
+            broker.skew = pairs.stored_at().as_micros().saturating_sub(now.as_micros());
+            broker.now = Instant::from_micros(now.as_micros().saturating_add(broker.skew));
+            let server = Arc::clone(&broker.server);
+            durability::restore::restore(&mut broker.context(), &server, pairs)?;
+        }
+        Ok(broker)
     }
 
     /// Opens a connection for a transport that was accepted, and comes from this origin. If there are too many connections it
@@ -165,7 +250,7 @@ impl<P: Policy> Broker<P> {
         !self.connections.is_waiting(id)
             && !self.connections.waits_for_turn(id)
             && match self.connections.session(id) {
-                Some(index) => self.sessions.get(index).is_some_and(takes),
+                Some(index) => self.sessions.get(index).is_some_and(takes) && !self.sessions.is_stalled(index),
                 None => !self.connections.is_over(id) && !self.connections.is_full(id),
             }
     }
@@ -193,7 +278,9 @@ impl<P: Policy> Broker<P> {
     /// When [`poll`](Self::poll) has to be called at the latest. While there is unfinished work, that is at once: the time of
     /// the last call.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.jobs.is_waiting() { Some(self.now) } else { self.timers.next() }
+        let is_waiting = self.jobs.is_waiting() || self.sessions.commits().is_some_and(Commits::has_released);
+        let at = if is_waiting { Some(self.now) } else { self.timers.next() };
+        at.map(|at| Instant::from_micros(at.as_micros().saturating_sub(self.skew)))
     }
 
     /// The work that was done so far, in units of [`work_per_call`](BrokerConfig::work_per_call).
@@ -281,6 +368,28 @@ impl<P: Policy> Broker<P> {
         accepted
     }
 
+    /// Returns the changes of a [durable](BrokerConfig::durable) broker since the last call, to be stored as one transaction;
+    /// `None` if nothing has changed, or if the broker is not durable. Call it when the calls of a round are made, before the
+    /// output is written; there may be several batches.
+    ///
+    /// Batches are stored in the order of their numbers, each once. Several may be under way; a batch that could not be stored
+    /// is stored again, unchanged, or the broker is dropped. When a batch is stored, call [`committed`](Self::committed).
+    pub fn changes(&mut self) -> Option<Batch> {
+        let now = self.now;
+        self.sessions.commits_mut()?.journal()?.next_batch(now)
+    }
+
+    /// Notes that all batches up to this number are stored. What has waited for them is in the output of its connections
+    /// then: [`next_ready`](Self::next_ready) returns these. If many have waited, [`poll`](Self::poll) goes on with that. A
+    /// number that [`changes`](Self::changes) has not returned counts as that of the last batch which it has returned.
+    ///
+    /// The [module](self#what-survives-a-crash) says which packets wait.
+    pub fn committed(&mut self, now: Instant, number: u64) {
+        let mut cx = self.at(now);
+        durability::release::committed(&mut cx, number);
+        dispatch::process_changes(&mut cx);
+    }
+
     /// Disconnects a client, with a reason. Before 5.0 the client gets no reason; nor does one that is not accepted yet.
     /// Its will is published, unless the client connects again before the Will Delay Interval has passed.
     pub fn disconnect(&mut self, now: Instant, id: ConnectionId, reason_code: DisconnectReasonCode) {
@@ -332,7 +441,9 @@ impl<P: Policy> Broker<P> {
 
     /// The parts of the broker at this time. Time goes on, never back.
     fn at(&mut self, now: Instant) -> Context<'_> {
-        self.now = self.now.max(now);
+        let before = self.now;
+        self.now = before.max(Instant::from_micros(now.as_micros().saturating_add(self.skew)));
+        self.sessions.begin_step(before);
         if self.started.is_none() {
             self.started = Some(self.now);
             sys::start(&mut self.context());
@@ -378,6 +489,11 @@ impl<P: Policy> Broker<P> {
         self.jobs.turns().assert_consistent(users.fold(0, u64::saturating_add));
         self.sessions.work().assert_bounded();
         self.router.assert_consistent(&self.sessions);
+        if let Some(commits) = self.sessions.commits() {
+            let numbers = self.sessions.iter().flat_map(|(_, session)| session.server().numbers_in_store());
+            let numbers = numbers.chain(self.router.retained_numbers()).chain(self.jobs.replaced_numbers());
+            commits.assert_consistent(numbers);
+        }
     }
 
     /// What principals are charged for everything but sessions.

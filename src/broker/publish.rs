@@ -5,6 +5,8 @@ use alloc::boxed::Box;
 use bytes::Bytes;
 
 use super::context::Context;
+use super::durability::publication::{Content, StoredPublication};
+use super::durability::records::RetainedRecord;
 use super::index::SessionIndex;
 use super::jobs;
 use super::jobs::publication::{Publication, Source, State};
@@ -14,13 +16,14 @@ use super::lifecycle;
 use super::memory_use;
 use super::pending_decisions::{PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
+use super::router::retained::Reference;
 use super::router::retained_message::{Publisher, RetainedMessage};
-use super::router::{self, Outcome, Published};
+use super::router::{self, Outcome, Published, is_own};
 use super::session::Session;
 use super::sessions::Sessions;
 use super::timers::Due;
-use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
-use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will};
+use crate::codec::{List, PacketId, PubAckReasonCode, PublishProperties, Version};
+use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will, WillInStore};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -31,8 +34,8 @@ const MAX_OWN: usize = 1000;
 #[derive(Clone, Copy)]
 pub(super) enum Publishing<'a> {
     Client(SessionIndex, Option<AckHandle>),
-    /// A client by its will: the session and the client identifier.
-    Will(SessionIndex, &'a str),
+    /// A client by its will: the session, the client identifier, and the will in the store of a durable broker.
+    Will(SessionIndex, &'a str, Option<WillInStore>),
     /// The broker itself, or the embedding program.
     Broker,
 }
@@ -41,7 +44,7 @@ impl<'a> Publishing<'a> {
     /// The session that the message comes by.
     const fn session(self) -> Option<SessionIndex> {
         match self {
-            Self::Client(index, _) | Self::Will(index, _) => Some(index),
+            Self::Client(index, _) | Self::Will(index, ..) => Some(index),
             Self::Broker => None,
         }
     }
@@ -50,9 +53,14 @@ impl<'a> Publishing<'a> {
     fn order(self, sessions: &'a Sessions) -> &'a str {
         match self {
             Self::Client(index, _) => sessions.client_id(index).unwrap_or_default(),
-            Self::Will(_, client_id) => client_id,
+            Self::Will(_, client_id, _) => client_id,
             Self::Broker => "",
         }
+    }
+
+    /// What the publication is in the store before it begins.
+    const fn stored(self) -> StoredPublication {
+        StoredPublication::of_will(if let Self::Will(.., will) = self { will } else { None })
     }
 }
 
@@ -158,7 +166,7 @@ fn finish(
             None => return,
         }
     };
-    settle(cx, index, publish.topic, publish.retain, ack_handle, done);
+    settle(cx, index, publish.topic, publish.retain, (ack_handle, None), done);
 }
 
 /// A message of a client has gone to all subscribers, or was refused.
@@ -167,7 +175,7 @@ fn settle(
     index: SessionIndex,
     topic: TopicName<'_>,
     retain: bool,
-    ack_handle: Option<AckHandle>,
+    (ack_handle, received): (Option<AckHandle>, Option<PacketId>),
     done: Result<Outcome, PubAckReasonCode>,
 ) {
     let is_retained = retain && cx.config.server.retain_available;
@@ -180,6 +188,8 @@ fn settle(
     };
     if reason_code.is_error() {
         notify_refused(cx, index, topic, reason_code);
+    } else if let Some(id) = received {
+        cx.sessions.with(index, |session| session.store_received(id));
     }
     acknowledge(cx, index, ack_handle, reason_code);
 }
@@ -203,7 +213,8 @@ pub(super) fn begin(
             return begin_later(cx, publishing, publish, large);
         }
     }
-    let will = if let Publishing::Will(_, client_id) = publishing { Some(client_id) } else { None };
+    let will = if let Publishing::Will(_, client_id, _) = publishing { Some(client_id) } else { None };
+    cx.sessions.begin_publication(publishing.stored());
     match route(cx, publishing.session(), will, publish, large) {
         Ok(Published::Done(outcome)) => Some(Ok(outcome)),
         Ok(Published::Spreading(spread)) => start(cx, publishing, publish, State::Spreading(spread)),
@@ -244,11 +255,14 @@ fn start(
     state: State,
 ) -> Option<Result<Outcome, PubAckReasonCode>> {
     let index = publishing.session();
-    if let Publishing::Client(index, Some(ack_handle)) = publishing
-        && let Some(session) = cx.sessions.get_mut(index)
-    {
-        session.server_mut().accept_ownership(ack_handle);
+    let mut received = None;
+    if let Publishing::Client(index, Some(ack_handle)) = publishing {
+        received = cx.sessions.with(index, |session| session.accept_ownership(ack_handle)).flatten();
     }
+    let stored = match state {
+        State::Waiting(_) => publishing.stored(),
+        State::Spreading(_) => cx.sessions.pause_publication(),
+    };
     // The publisher bears the work.
     let session = index.and_then(|index| cx.sessions.get(index));
     let principal = session.map_or(PrincipalIndex::BROKER, Session::principal);
@@ -261,12 +275,12 @@ fn start(
                 bug!("the session of a publisher exists");
                 return Some(Err(PubAckReasonCode::UnspecifiedError));
             };
-            Source::Client { session, ack_handle }
+            Source::Client { session, ack_handle, received }
         }
-        Publishing::Will(_, client_id) => Source::Will { session: key, client_id: client_id.into() },
+        Publishing::Will(_, client_id, _) => Source::Will { session: key, client_id: client_id.into() },
         Publishing::Broker => Source::Broker,
     };
-    let job = Job::Publication(Box::new(Publication { source, state }));
+    let job = Job::Publication(Box::new(Publication { source, state, stored }));
     let retained = publish.retain.then_some(publish.topic);
     match jobs::start(cx, principal, Order { client_id: Some(&client_id), retained }, job) {
         Some(_) => None,
@@ -276,7 +290,8 @@ fn start(
 
 /// Goes on with a message that is a job.
 pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Progress {
-    let Publication { source, state } = publication;
+    let Publication { source, state, stored } = publication;
+    cx.sessions.begin_publication(*stored);
     let from = match source {
         Source::Client { session, .. } => cx.sessions.get_by_key(*session).map(|(index, _)| index),
         Source::Will { session, .. } => session.and_then(|key| cx.sessions.get_by_key(key)).map(|(index, _)| index),
@@ -284,7 +299,16 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
     };
     let message = match state {
         State::Spreading(spread) => {
-            let Some(outcome) = cx.router.spread(cx.sessions, cx.now, from, spread) else { return Progress::More };
+            let Some(outcome) = cx.router.spread(cx.sessions, cx.now, from, spread) else {
+                *stored = cx.sessions.pause_publication();
+                return Progress::More;
+            };
+            if let Some((publish, shared, since, expires_after)) = spread.message().original() {
+                let message = MessageRef::of(&publish);
+                let payload = shared.map_or(message.payload, |payload| payload);
+                let content = Content { message, payload, since, expires_after };
+                end_stored(cx, from, Some(content), spread.retained());
+            }
             jobs::walk::wake_waiting(cx, spread.number());
             if let Some((publish, ..)) = spread.message().message(cx.now) {
                 end(cx, source, from, publish.topic, publish.retain, Ok(outcome));
@@ -302,6 +326,7 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
         if publish.retain {
             remove_retained(cx, publish.topic);
         }
+        end_stored(cx, from, None, None);
         Ok(Published::Done(Outcome { has_subscribers: true, ..Outcome::default() }))
     } else {
         let will = if let Source::Will { client_id, .. } = source { Some(&**client_id) } else { None };
@@ -309,6 +334,7 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
     };
     let done = match done {
         Ok(Published::Spreading(spread)) => {
+            *stored = cx.sessions.pause_publication();
             *state = State::Spreading(spread);
             return Progress::More;
         }
@@ -329,10 +355,10 @@ fn end(
     done: Result<Outcome, PubAckReasonCode>,
 ) {
     match source {
-        Source::Client { ack_handle, .. } => {
+        Source::Client { ack_handle, received, .. } => {
             // The session may have ended.
             if let Some(index) = from {
-                settle(cx, index, topic, retain, *ack_handle, done);
+                settle(cx, index, topic, retain, (*ack_handle, *received), done);
             }
         }
         Source::Will { client_id, .. } => {
@@ -367,15 +393,48 @@ fn route(
         }
         Ok(None) => {}
         Err(reason_code) => {
-            let client_id = will.ok_or(reason_code)?;
+            let Some(client_id) = will else {
+                end_stored(cx, from, None, None);
+                return Err(reason_code);
+            };
             count_refused(cx);
             notify_will_refused(cx, client_id, publish.topic.as_str(), reason_code);
         }
     }
-    if large.is_none() {
-        return cx.router.forward(cx.sessions, cx.now, from, publish, None, retained);
+    let done = if large.is_none() {
+        cx.router.forward(cx.sessions, cx.now, from, publish, None, retained)
+    } else {
+        let shared = large.clone();
+        cx.router.forward(cx.sessions, cx.now, from, &MessageRef { payload: &[], ..*publish }, shared, retained)
+    };
+    if !matches!(done, Ok(Published::Spreading(_))) && cx.sessions.commits().is_some() {
+        let payload = large.as_deref().unwrap_or(publish.payload);
+        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+        let content = Content { message: *publish, payload, since: cx.now, expires_after };
+        end_stored(cx, from, Some(content), retained);
     }
-    cx.router.forward(cx.sessions, cx.now, from, &MessageRef { payload: &[], ..*publish }, large, retained)
+    done
+}
+
+/// The publication of a message is complete: what is stored of it is.
+fn end_stored(
+    cx: &mut Context<'_>,
+    from: Option<SessionIndex>,
+    content: Option<Content<'_>>,
+    retained: Option<Reference>,
+) {
+    if cx.sessions.commits().is_none() {
+        return;
+    }
+    let client_id = from.and_then(|index| cx.sessions.client_id(index)).map(Box::<str>::from);
+    let qos = retained.and_then(|reference| cx.router.stored_qos(reference));
+    let record = qos.map(|qos| RetainedRecord { qos, publisher: client_id.as_deref() });
+    let batch = cx.sessions.end_publication(content, record);
+    if batch != 0
+        && let Some(session) = from.and_then(|index| cx.sessions.get_mut(index))
+    {
+        session.server_mut().depends_on(batch);
+    }
 }
 
 /// Removes the retained message of a topic, if there is one.
@@ -407,14 +466,17 @@ pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Wil
     // The texts of the will are checked.
     cx.work().spend(router::cost_of_copy(&publish));
     cx.work().spend_more_bytes(client_id.len());
+    let stored = cx.sessions.take_published_will();
     if is_own(publish.topic) {
+        cx.sessions.begin_publication(StoredPublication::of_will(stored));
+        end_stored(cx, None, None, None);
         let counters = cx.sessions.counters_mut();
         counters.wills_refused = counters.wills_refused.wrapping_add(1);
         return notify_will_refused(cx, &client_id, &will.topic, PubAckReasonCode::NotAuthorized);
     }
     let counters = cx.sessions.counters_mut();
     counters.wills = counters.wills.wrapping_add(1);
-    if let Some(Err(reason_code)) = begin(cx, Publishing::Will(index, &client_id), &publish, None) {
+    if let Some(Err(reason_code)) = begin(cx, Publishing::Will(index, &client_id, stored), &publish, None) {
         notify_will_refused(cx, &client_id, publish.topic.as_str(), reason_code);
     }
 }
@@ -436,9 +498,4 @@ fn notify_refused(cx: &mut Context<'_>, index: SessionIndex, topic: TopicName<'_
     if let Some(client) = cx.sessions.get(index).and_then(Session::client) {
         cx.policy.notice(Notice::PublishRefused { client, topic: topic.as_str(), reason_code });
     }
-}
-
-/// Whether a topic is one of the broker's own, where no client publishes.
-pub(super) fn is_own(topic: TopicName<'_>) -> bool {
-    topic.as_bytes().strip_prefix(b"$SYS").is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
 }

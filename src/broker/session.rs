@@ -109,6 +109,11 @@ impl Session {
         }
     }
 
+    /// A session that is restored, with the user who has begun it.
+    pub(super) fn restored(server: ServerSession, owner: Option<Arc<str>>) -> Self {
+        Self { owner, ..Self::new(server) }
+    }
+
     #[inline]
     pub(super) const fn server(&self) -> &ServerSession {
         &self.server
@@ -347,6 +352,13 @@ impl Session {
             self.scheduled = at;
         }
         is_earlier.then_some(at)
+    }
+
+    /// The time when the timer of a restored session has to run: at `due_at` at the latest, if that is given.
+    pub(super) fn schedule(&mut self, due_at: Option<Instant>) -> Option<Instant> {
+        let timeout = self.server.timeout();
+        self.scheduled = due_at.map_or(timeout, |due_at| due_at.min(timeout));
+        (self.scheduled != Instant::NEVER).then_some(self.scheduled)
     }
 
     /// A client was accepted into the session, which is resumed or new.

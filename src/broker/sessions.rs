@@ -1,5 +1,6 @@
 //! The sessions, and how messages get to them.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use super::account::{Account, Charges, StoredMessages};
 use super::config::BrokerConfig;
 use super::counters::{Counters, DropReason};
+use super::durability::commits::{Commits, with};
 use super::index::SessionIndex;
 use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
@@ -19,8 +21,8 @@ use super::router::subscribers::{Subscriber, SubscriptionOptions};
 use super::session::Session;
 use super::slab::{Key, Slab};
 use crate::codec::{QoS, SubscriptionIdentifier};
-use crate::server::{Action, Copies};
-use crate::session::{AbandonReason, Outcome, PublishError, Transmit};
+use crate::server::{Action, Copies, ServerSession};
+use crate::session::{AbandonReason, Journal, Outcome, PublishError, Transmit};
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
@@ -47,6 +49,8 @@ pub(super) struct Sessions {
     work: Work,
     /// The size of sessions on the heap, without stored messages.
     heap: u64,
+    /// What a durable broker has beyond others.
+    commits: Option<Box<Commits>>,
 }
 
 /// The bytes of input that a session gets at once: packets without an action, such as PINGREQ, are short and can be many.
@@ -85,7 +89,31 @@ impl Sessions {
             account: Account::new(config),
             work: Work::new(config.work_per_call),
             heap: 0,
+            commits: config.durable.then(|| Box::new(Commits::new(Journal::of_many(config.max_uncommitted)))),
         }
+    }
+
+    /// What a durable broker has beyond others.
+    #[inline]
+    pub(super) fn commits(&self) -> Option<&Commits> {
+        self.commits.as_deref()
+    }
+
+    /// What a durable broker has beyond others.
+    #[inline]
+    pub(super) fn commits_mut(&mut self) -> Option<&mut Commits> {
+        self.commits.as_deref_mut()
+    }
+
+    /// Sets what a durable broker has beyond others, or takes it away; returns what it was.
+    pub(super) fn replace_commits(&mut self, commits: Option<Box<Commits>>) -> Option<Box<Commits>> {
+        core::mem::replace(&mut self.commits, commits)
+    }
+
+    /// A session, and what it needs while it is called.
+    #[inline]
+    pub(super) fn session_and_commits(&mut self, index: SessionIndex) -> Option<(&mut Session, Option<&mut Commits>)> {
+        Some((self.slab.get_mut(index.get())?, self.commits.as_deref_mut()))
     }
 
     /// Number of sessions, without those that have ended.
@@ -169,7 +197,8 @@ impl Sessions {
 
     /// The memory that sessions take, in bytes, without stored messages.
     pub(super) fn allocated(&self) -> u64 {
-        self.heap.saturating_add(self.slab.bytes() as u64)
+        let commits = self.commits.as_ref().map_or(0, |commits| commits.bytes());
+        self.heap.saturating_add(self.slab.bytes() as u64).saturating_add(commits as u64)
     }
 
     /// The memory that the queue of ready connections takes, in bytes.
@@ -245,7 +274,7 @@ impl Sessions {
         input: &mut &'a [u8],
         timer: &mut Option<Instant>,
     ) -> Option<Action<'a>> {
-        let Self { slab, work, .. } = self;
+        let Self { slab, work, commits, .. } = self;
         let Some(session) = slab.get_mut(index.get()) else {
             bug!("a session exists while it has a connection");
             return None;
@@ -257,7 +286,10 @@ impl Sessions {
             return None;
         }
         let mut most = PIECE;
-        loop {
+        if let Some(commits) = commits {
+            commits.lend(session.server_mut());
+        }
+        let action = loop {
             let before = input.len();
             let (mut piece, rest) = input.split_at_checked(most).unwrap_or((*input, &[]));
             let action = session.server_mut().poll(now, &mut piece);
@@ -270,13 +302,22 @@ impl Sessions {
             }
             if action.is_some() {
                 work.spend_bytes(taken);
-                return action;
+                break action;
             }
             work.spend((taken / SHORT) as u64);
             most = if taken != 0 { PIECE } else { usize::MAX }; // a packet may be longer than a piece
             if rest.is_empty() || work.is_spent() {
-                break;
+                break None;
             }
+        };
+        if let Some(commits) = commits {
+            commits.take_back(index, session.server_mut());
+            if action.is_none() && !input.is_empty() && commits.is_full() {
+                commits.stall(index);
+            }
+        }
+        if action.is_some() {
+            return action;
         }
         session.note_left(!input.is_empty());
         if session.is_walking() || session.server().has_work() {
@@ -308,7 +349,8 @@ impl Sessions {
         now: Instant,
         look: &mut Look,
     ) -> Option<Action<'a>> {
-        let session = self.slab.get_mut(index.get())?;
+        let Self { slab, commits, .. } = self;
+        let session = slab.get_mut(index.get())?;
         if !session.clear_changed() && look.unsent.is_none() {
             return None; // it was looked at since it changed
         }
@@ -316,7 +358,8 @@ impl Sessions {
         let queued = session.server().queued();
         // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
         let most = if queued == 0 { 1 } else { u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1) };
-        let action = session.server_mut().advance_output(now, most);
+        let action =
+            with(session.server_mut(), commits.as_deref_mut(), index, |server| server.advance_output(now, most));
         if queued != 0 {
             // Messages that the session gives up are one item with the last that is sent.
             let gone = queued.saturating_sub(session.server().queued()) as u64;
@@ -476,7 +519,8 @@ impl Sessions {
         if session.mark_changed() {
             self.changed.push(index);
         }
-        match session.server_mut().forward(copies, qos, retain, identifiers) {
+        let forward = |server: &mut ServerSession| server.forward(copies, qos, retain, identifiers);
+        match with(session.server_mut(), self.commits.as_deref_mut(), index, forward) {
             Ok(()) => {
                 count_stored(&mut self.account, session);
                 if may_grow {
@@ -608,6 +652,18 @@ impl Sessions {
             Some(session) => count_stored(&mut self.account, session),
             None => bug!("a session that is counted exists"),
         }
+    }
+
+    /// Counts all of a restored session. Returns when its timer has to run: at `due_at` at the latest, if that is given.
+    pub(super) fn count_restored(&mut self, index: SessionIndex, due_at: Option<Instant>) -> Option<Instant> {
+        let session = self.slab.get_mut(index.get())?;
+        count_all(&mut self.account, &mut self.heap, session);
+        session.schedule(due_at)
+    }
+
+    /// Begins to count work anew.
+    pub(super) fn reset_work(&mut self, config: &BrokerConfig) {
+        self.work = Work::new(config.work_per_call);
     }
 
     /// Counts the bytes that a session has written since they were last counted, and returns the session.

@@ -12,19 +12,26 @@
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`], [`ServerSession::has_spare_room`] | whether the session accepts a message now |
 //! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::buffers`], [`ServerSession::heap_without_buffers`], [`ServerSession::received_heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
+//! | [`ServerSession::make_durable`], [`ServerSession::swap_journal`], [`ServerSession::untold`], [`ServerSession::release`] | a durable router: all sessions share its journal, which is lent to a session while it is called |
+//! | [`ServerSession::restore_routed`], [`ServerSession::set_restored`] | a session of a router is restored |
 //! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full, heap}` | the state of a client before it is accepted |
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::action::Action;
+use super::config::ServerConfig;
 use super::session::{Marked, ServerSession};
 use super::state::{DueWills, State};
-use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
+use crate::codec::{Delivery, EncodeError, PacketId, PublishProperties, QoS, SubscriptionIdentifier, Version};
 use crate::heap_size;
-use crate::session::{AckHandle, Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit, Will};
+use crate::session::{
+    AckHandle, Admission, Deliveries, Durable, Endpoint, Engine, Journal, LARGE, MessageRef, PayloadAccount,
+    PublishError, RestoredDeliveries, ServerRecord, Transmit, Will,
+};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -206,9 +213,117 @@ impl ServerSession {
     }
 
     /// Accepts ownership of a message that is acknowledged later: if the connection is lost before, a message of QoS 2 counts
-    /// as received all the same, and is not delivered again.
-    pub(crate) fn accept_ownership(&mut self, ack_handle: AckHandle) {
-        self.engine.promise_ack(ack_handle);
+    /// as received all the same, and is not delivered again. Returns the packet identifier of such a message.
+    pub(crate) fn accept_ownership(&mut self, ack_handle: AckHandle) -> Option<PacketId> {
+        self.engine.promise_ack(ack_handle)
+    }
+
+    /// Makes a new session of a durable router durable: its journal is [lent](Self::swap_journal) to it.
+    pub(crate) fn make_durable(&mut self) {
+        self.engine.set_durable(Some(Durable::shared(self.engine.version())));
+    }
+
+    /// Lends the journal to the session, or takes it back.
+    #[inline]
+    pub(crate) fn swap_journal(&mut self, journal: &mut Option<Box<Journal>>) {
+        if let Some(durable) = self.engine.durable_mut() {
+            durable.swap_journal(journal);
+        }
+    }
+
+    /// Returns what the first packet that waits is waiting for, if that was not returned before: see
+    /// [`Journal::is_committed`].
+    #[inline]
+    pub(crate) fn untold(&mut self) -> Option<u64> {
+        self.engine.durable_mut()?.untold()
+    }
+
+    /// Sends what has waited for changes that are committed now.
+    pub(crate) fn release(&mut self, now: Instant) {
+        self.engine.advance(now);
+        let limits = self.limits();
+        if self.engine.release(&limits) {
+            self.reset_keep_alive_now();
+        }
+    }
+
+    /// Lets the packets that promise something wait until the batch with this number is committed: it contains what the
+    /// session has published.
+    pub(crate) fn depends_on(&mut self, batch: u64) {
+        if let Some(durable) = self.engine.durable_mut() {
+            durable.depends_on(batch);
+        }
+    }
+
+    /// Stores that ownership of a message of QoS 2 was accepted, if the message was not released since.
+    pub(crate) fn store_received(&mut self, id: PacketId) {
+        self.engine.store_received(id);
+    }
+
+    /// Returns the number of the session in the keys of a durable store; `None` if it is not stored.
+    pub(crate) fn stored_number(&self) -> Option<u64> {
+        self.engine.durable()?.stored_number()
+    }
+
+    /// Returns the number of the session in the keys of a durable store; `None` if nothing was ever stored of it.
+    pub(crate) fn number_in_keys(&self) -> Option<u64> {
+        self.engine.durable()?.number_in_keys()
+    }
+
+    /// Sets the user who has begun the session, and stores it.
+    pub(crate) fn set_owner(&mut self, owner: Option<Arc<str>>) {
+        if let Some(durable) = self.engine.durable_mut() {
+            durable.set_owner(owner);
+            self.store_session();
+        }
+    }
+
+    /// Creates a session of a router that is restored, with this number in keys, without its wills and deliveries. Until
+    /// these are [set](Self::set_restored) it is not to be used.
+    pub(crate) fn restore_routed(
+        config: Arc<ServerConfig>,
+        record: &ServerRecord<'_>,
+        number: u64,
+        now: Instant,
+    ) -> Self {
+        let durable = Durable::restored_shared(record.version, number, record.owner.map(Arc::from));
+        let engine = Engine::restored(record.version, now, durable, Deliveries::new());
+        Self { is_routed: true, ..Self::with_record(config, record, engine) }
+    }
+
+    /// Sets the deliveries and the wills of a restored session, whose record is `record`.
+    pub(crate) fn set_restored(
+        &mut self,
+        record: &ServerRecord<'_>,
+        deliveries: RestoredDeliveries,
+        received: Vec<PacketId>,
+        wills: Vec<(u64, Will)>,
+    ) {
+        let (deliveries, next_order) = deliveries.finish(received, 0);
+        self.engine.set_deliveries(deliveries);
+        let (numbers, wills) = wills.into_iter().unzip();
+        if let Some(durable) = self.engine.durable_mut() {
+            durable.set_counters(0, next_order, numbers);
+        }
+        self.set_wills(record, wills);
+        if record.ends.is_none() {
+            self.store_session();
+        }
+    }
+
+    /// Returns whether a SUBACK waits for changes to be committed.
+    pub(crate) fn holds_suback(&self) -> bool {
+        self.engine.durable().is_some_and(|durable| durable.held().has_requests())
+    }
+
+    /// Returns whether input is not accepted because answers to it wait for changes to be committed.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.engine.durable().is_some_and(Durable::has_held) && self.is_full()
+    }
+
+    /// Returns whether a will is to be published now.
+    pub(crate) const fn has_due_will(&self) -> bool {
+        self.due_wills.is_some()
     }
 
     /// Restarts the keep-alive interval, because input of the client was not accepted until now.
@@ -229,7 +344,12 @@ impl ServerSession {
         let version = self.engine.version();
         self.engine.take_apart().map(|message| match message {
             Some(message) if message.mark != 0 => Remains::Marked(Marked { version, message }),
-            Some(_) => Remains::Abandoned,
+            Some(message) => {
+                if let Some(durable) = self.engine.durable_mut() {
+                    durable.message_ended(message.token, message.stored.in_store());
+                }
+                Remains::Abandoned
+            }
             None => Remains::Reported,
         })
     }
@@ -279,7 +399,7 @@ impl ServerSession {
     #[inline]
     pub(crate) fn heap_without_buffers(&self, has_more: bool) -> usize {
         let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
-        let own = self.client_id.len().saturating_add(will);
+        let own = self.client_id.len().saturating_add(will).saturating_add(self.engine.durable_heap());
         if has_more { own.saturating_add(self.more_heap()) } else { own }
     }
 
@@ -296,6 +416,14 @@ impl ServerSession {
     /// identifiers of messages that are not released.
     pub(crate) fn received_heap(&self) -> usize {
         self.engine.aliases().saturating_add(self.engine.deliveries().inbound().heap())
+    }
+
+    /// Returns the numbers of the stored messages in a durable store that is shared, for tests.
+    pub(crate) fn numbers_in_store(&self) -> impl Iterator<Item = u64> {
+        let deliveries = self.engine.deliveries();
+        let in_flight = deliveries.outbound().messages().map(|(_, flow)| flow.stored.in_store().number);
+        let queued = deliveries.queued_messages().map(|waiting| waiting.stored.in_store().number);
+        in_flight.chain(queued).filter(|&number| number != 0)
     }
 
     /// Returns the number of queued and in-flight messages.

@@ -87,29 +87,43 @@ impl ServerSession {
         config: Arc<ServerConfig>,
         record: &ServerRecord<'_>,
         engine: Engine,
-        mut wills: Vec<Will>,
+        wills: Vec<Will>,
     ) -> Self {
-        let will = if record.has_will { wills.pop() } else { None };
+        let mut session = Self::with_record(config, record, engine);
+        session.set_wills(record, wills);
+        session.store_session();
+        session
+    }
+
+    /// Creates a session that is restored, without its wills.
+    pub(super) fn with_record(config: Arc<ServerConfig>, record: &ServerRecord<'_>, engine: Engine) -> Self {
         let session_expiry_interval = SessionExpiry::after(record.session_expiry_interval);
-        let now = engine.now();
-        let (expires_at, will_at) = record.ends.unwrap_or_else(|| {
-            let expires_at = session_expiry_interval.counted_from(now);
-            let delay = will.as_ref().map_or(0, |will| will.delay_interval);
-            (expires_at, now.after_seconds(delay).min(expires_at))
-        });
-        let mut session = Self {
+        let expires_at = session_expiry_interval.counted_from(engine.now());
+        let (expires_at, will_at) = record.ends.unwrap_or((expires_at, expires_at));
+        Self {
             state: State::Detached { expires_at, will_at },
             engine,
             client_id: record.client_id.into(),
-            will: will.map(Box::new),
-            due_wills: (!wills.is_empty()).then(|| Box::new(wills.into())),
             session_expiry_interval,
             max_session_expiry_interval: SessionExpiry::after(record.max_session_expiry_interval),
             is_bridge: record.is_bridge,
             ..Self::new(config, record.version)
-        };
-        session.store_session();
-        session
+        }
+    }
+
+    /// Sets the wills of a restored session, in the order in which they are due. If the session was connected, the delay of
+    /// the last one begins now.
+    pub(super) fn set_wills(&mut self, record: &ServerRecord<'_>, mut wills: Vec<Will>) {
+        let will = if record.has_will { wills.pop() } else { None };
+        let now = self.engine.now();
+        if let State::Detached { expires_at, will_at } = &mut self.state
+            && record.ends.is_none()
+        {
+            let delay = will.as_ref().map_or(0, |will| will.delay_interval);
+            *will_at = now.after_seconds(delay).min(*expires_at);
+        }
+        self.will = will.map(Box::new);
+        self.due_wills = (!wills.is_empty()).then(|| Box::new(wills.into()));
     }
 
     /// Attaches a new connection to the session, which has none. `transmit` contains CONNACK.
@@ -169,9 +183,10 @@ impl ServerSession {
     /// Makes the session durable if it outlives its connection and the configuration says so; otherwise removes what is
     /// stored of it.
     fn begin_or_end_storing(&mut self) {
-        let is_stored = self.config.durable && !self.is_routed && self.session_expiry_interval.outlives_connection();
+        let is_stored = self.config.durable && self.session_expiry_interval.outlives_connection();
         if self.engine.durable_mut().is_none() {
-            if !is_stored {
+            // A router decides for all of its sessions.
+            if !is_stored || self.is_routed {
                 return;
             }
             self.engine.set_durable(Some(Durable::new(self.engine.version(), self.config.max_uncommitted)));
@@ -188,13 +203,13 @@ impl ServerSession {
         store_will(&mut self.engine, will);
     }
 
-    /// Discards the will of the last connection, or takes it to publish it.
-    fn discard_will(&mut self) -> Option<Box<Will>> {
-        let will = self.will.take()?;
-        if let Some(durable) = self.engine.durable_mut() {
-            durable.remove_last_will(&will);
+    /// Discards the will of the last connection.
+    fn discard_will(&mut self) {
+        if let Some(will) = self.will.take()
+            && let Some(durable) = self.engine.durable_mut()
+        {
+            durable.discard_last_will(&will);
         }
-        Some(will)
     }
 
     /// Stores the record of a durable session.
@@ -209,10 +224,12 @@ impl ServerSession {
             },
             session_expiry_interval: self.session_expiry_interval.value(),
             max_session_expiry_interval: self.max_session_expiry_interval.value(),
+            owner: None,
             client_id: &self.client_id,
         };
         if let Some(durable) = self.engine.durable_mut() {
-            durable.set_session(|out| record.write(out));
+            let owner = durable.owner().cloned();
+            durable.set_session(|out| ServerRecord { owner: owner.as_deref(), ..record }.write(out));
         }
     }
 
@@ -395,7 +412,7 @@ impl ServerSession {
             self.due_wills = None;
         }
         if let (Some(durable), Some(will)) = (self.engine.durable_mut(), &first) {
-            durable.remove_first_will(will);
+            durable.publish_first_will(will);
         }
         first.map(|will| Action::Will(Box::new(will)))
     }
@@ -440,8 +457,11 @@ impl ServerSession {
         let State::Detached { expires_at, will_at } = self.state else { return None };
         let now = self.engine.now();
         if will_at <= now
-            && let Some(will) = self.discard_will()
+            && let Some(will) = self.will.take()
         {
+            if let Some(durable) = self.engine.durable_mut() {
+                durable.publish_last_will(&will);
+            }
             self.store_session();
             return Some(Action::Will(will));
         }

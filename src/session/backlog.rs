@@ -99,10 +99,11 @@ impl<'s> Backlog<'s> {
             return;
         };
         let qos = if flow.stage == Stage::PubRec { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
-        if self.effects.message_waits(qos)
+        let number = flow.stored.in_store().number;
+        if self.effects.message_waits(qos, number)
             && let Some(packet) = held(id, flow.token, &flow.stored, self.limits)
         {
-            self.effects.hold_message(qos, packet);
+            self.effects.hold_message(qos, number, packet);
             return self.deliveries.resent(HELD);
         }
         let starts_at = self.link.end();
@@ -146,8 +147,9 @@ impl<'s> Backlog<'s> {
         let reason = match sent {
             Ok(Sent::Held(packet)) => {
                 let qos = if let Kind::Message(qos) = waiting.kind { qos } else { QoS::AtLeastOnce };
+                let number = waiting.stored.in_store().number;
                 self.deliveries.begin_queued(waiting, HELD, self.effects);
-                return self.effects.hold_message(qos, packet);
+                return self.effects.hold_message(qos, number, packet);
             }
             Ok(Sent::Unacknowledged) => {
                 self.deliveries.sent_unacknowledged(&waiting);

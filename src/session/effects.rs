@@ -47,13 +47,15 @@ impl Effects {
         self.durable.as_deref_mut()
     }
 
-    /// Returns whether a message of this QoS has to wait, which has its packet identifier already.
+    /// Returns whether a message of this QoS has to wait, which has its packet identifier already. `number` is that of the
+    /// message in a store that is shared.
     ///
     /// A message of QoS 2 waits until the changes so far are committed. A message of QoS 1 waits only behind others,
     /// because messages are sent again in the order in which they were sent \[MQTT-4.6.0-1\].
-    pub(crate) fn message_waits(&mut self, qos: QoS) -> bool {
+    pub(crate) fn message_waits(&mut self, qos: QoS, number: u64) -> bool {
         self.durable_mut().is_some_and(|durable| {
-            durable.is_stored() && (durable.held().has_messages() || (qos == QoS::ExactlyOnce && durable.must_wait()))
+            let must_wait = |durable: &mut Durable| durable.must_wait(WaitsFor::Message(number));
+            durable.is_stored() && (durable.held().has_messages() || (qos == QoS::ExactlyOnce && must_wait(durable)))
         })
     }
 
@@ -63,11 +65,25 @@ impl Effects {
             .is_some_and(|durable| durable.is_stored() && (qos == QoS::ExactlyOnce || durable.held().has_messages()))
     }
 
-    /// Holds a message that has to wait.
-    pub(crate) fn hold_message(&mut self, qos: QoS, packet: HeldPacket) {
-        let waits_for = if qos == QoS::ExactlyOnce { WaitsFor::Changes } else { WaitsFor::Nothing };
+    /// Holds a message that has to wait. `number` is that of the message in a store that is shared.
+    pub(crate) fn hold_message(&mut self, qos: QoS, number: u64, packet: HeldPacket) {
+        let waits_for = if qos == QoS::ExactlyOnce { WaitsFor::Message(number) } else { WaitsFor::Nothing };
         if !self.holds(waits_for, || packet) {
             bug!("the message has to wait");
+        }
+    }
+
+    /// Returns whether packets wait that promise something.
+    pub(crate) fn holds_packets(&self) -> bool {
+        self.durable().is_some_and(Durable::holds_packets)
+    }
+
+    /// Returns whether packets wait.
+    #[inline]
+    pub(crate) const fn has_held(&self) -> bool {
+        match &self.durable {
+            None => false,
+            Some(durable) => durable.has_held(),
         }
     }
 

@@ -71,6 +71,7 @@ pub use self::will::Will;
 pub(crate) use self::{
     available::Available,
     command_error::InvalidText,
+    deliveries::Deliveries,
     deliveries::ack::trim,
     deliveries::budget::BudgetLimits,
     deliveries::queue::Waiting,
@@ -83,11 +84,16 @@ pub(crate) use self::{
     retry::is_passing,
     store::durable::Durable,
     store::records::{ClientRecord, ServerRecord},
-    store::restore::Restored,
+    store::restore::{Restored, RestoredDeliveries},
 };
 
 #[allow(unused_imports, reason = "for a router: see `server::routing`")]
-pub(crate) use self::store::stored::Stored;
+pub(crate) use self::store::{
+    journal::{Journal, WillInStore},
+    records::{DeliveryRecord, WillRecord},
+    restore::{Contents, StoredClock, read_delivery, read_number, read_pairs, read_received, read_will},
+    stored::{InStore, Stored},
+};
 pub(crate) use self::will::user_properties;
 pub(crate) use self::{link::transmit::LARGE, store::payload::PayloadAccount};
 

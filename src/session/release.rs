@@ -27,7 +27,7 @@ impl Release<'_> {
         while let Some(packet) = self.effects.durable_mut().and_then(|durable| durable.next_released()) {
             match packet {
                 HeldPacket::Ack { id, qos, reason_code } => self.link.put_ack(id, qos, reason_code),
-                HeldPacket::Encoded { packet, .. } => self.link.append_ack(&packet),
+                HeldPacket::Encoded { packet, .. } | HeldPacket::Request(packet) => self.link.append_ack(&packet),
                 HeldPacket::PubRel { id, reason_code } => self.link.put_pubrel(id, reason_code),
                 HeldPacket::PubRelAgain(id) => self.link.put_pubrel_again(id),
                 HeldPacket::PubComp { id, reason_code } => self.link.put_pubcomp(id, reason_code),

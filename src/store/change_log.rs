@@ -25,6 +25,9 @@ pub(crate) struct ChangeLog {
     is_awaited: bool,
     /// The number of the open batch.
     number: u64,
+    /// The number of the last batch in which something was removed or replaced that others have read: see
+    /// [`note_removal`](Self::note_removal).
+    removed_in: u64,
     /// The number up to which all batches are committed.
     committed: u64,
     /// Batches that were closed because of their size, and are not handed out.
@@ -65,6 +68,7 @@ impl ChangeLog {
             values: Vec::new(),
             is_awaited: false,
             number: number.saturating_add(1),
+            removed_in: 0,
             committed: number,
             closed: VecDeque::new(),
             under_way: VecDeque::new(),
@@ -202,6 +206,29 @@ impl ChangeLog {
     pub(crate) const fn wait_for_open(&mut self) -> u64 {
         self.is_awaited = true;
         self.number
+    }
+
+    /// Returns the number of the open batch.
+    #[inline]
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Notes that a packet waits for a batch. The open one is handed out then, even if its changes cancel each other out.
+    pub(crate) const fn await_batch(&mut self, number: u64) {
+        self.is_awaited |= number >= self.number;
+    }
+
+    /// Notes that the open batch removes or replaces something on which packets depend that promise nothing of it: a reader
+    /// waits for what it has read.
+    pub(crate) const fn note_removal(&mut self) {
+        self.removed_in = self.number;
+    }
+
+    /// Returns the number of the last batch with such a removal; 0 for none.
+    #[inline]
+    pub(crate) const fn removed_in(&self) -> u64 {
+        self.removed_in
     }
 
     /// Returns the size of the changes that are not committed, in bytes.

@@ -32,9 +32,22 @@ impl<'a> Fields<'a> {
         self.take().map(u64::from_be_bytes)
     }
 
+    /// Returns bytes that are [behind their length](put_bytes).
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
+        let len = self.u32()?;
+        let (bytes, rest) = self.0.split_at_checked(len as usize)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
     /// Returns the bytes that are left.
     pub(crate) const fn rest(self) -> &'a [u8] {
         self.0
+    }
+
+    /// Returns nothing if bytes are left.
+    pub(crate) fn at_end(&self) -> Option<()> {
+        self.0.is_empty().then_some(())
     }
 
     /// Returns `read` if no bytes are left.

@@ -36,6 +36,10 @@ pub(crate) enum Kind {
 pub(crate) enum Counter {
     /// The tokens of a session.
     Token = 0,
+    /// The messages in the store of a broker.
+    Message = 1,
+    /// The sessions in the store of a broker.
+    Session = 2,
 }
 
 impl Key {
@@ -72,6 +76,16 @@ impl Key {
 
     pub(crate) fn part(message: u64, part: u32) -> Self {
         Self::of(Kind::Part).then(message.to_be_bytes()).then(part.to_be_bytes())
+    }
+
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn retained(message: u64) -> Self {
+        Self::of(Kind::Retained).then(message.to_be_bytes())
+    }
+
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn subscription(session: u64, subscription: u64) -> Self {
+        Self::of(Kind::Subscription).then(session.to_be_bytes()).then(subscription.to_be_bytes())
     }
 
     pub(crate) fn session(session: u64) -> Self {
@@ -140,8 +154,10 @@ mod tests {
                     Key::message(n),
                     Key::part(n, 0),
                     Key::part(n, 256),
+                    Key::retained(n),
                     Key::session(n),
                     Key::will(n, 3),
+                    Key::subscription(n, n),
                     Key::received(n, id(1)),
                     Key::received(n, id(0x1234)),
                     Key::delivery(n, 7),

@@ -17,6 +17,7 @@ use mqtt_sansio::codec::{
     SubscriptionIdentifier, Unsubscribe,
 };
 use mqtt_sansio::server::{Close, ServerConfig};
+use mqtt_sansio::store::Pairs;
 use mqtt_sansio::{Instant, Message, QoS, ReceivedMessage, TopicFilter, TopicName, Version};
 
 use crate::server::{at, decode, delivery, encoded_all, filter, id, lasting, take, text};
@@ -34,6 +35,11 @@ pub(crate) struct Net {
     /// Where connections that are opened come from.
     pub(crate) origin: Origin,
     ends: Vec<End>,
+    config: BrokerConfig,
+    /// What a durable broker has stored.
+    pub(crate) stored: Pairs,
+    /// Whether the changes of a durable broker are stored at once.
+    pub(crate) stores: bool,
 }
 
 /// The client's end of a connection.
@@ -56,7 +62,9 @@ struct End {
 impl Net {
     /// A broker without sessions, subscriptions or retained messages.
     pub(crate) fn new(config: BrokerConfig) -> Self {
-        Self { broker: Broker::new(config, Witness::default()), now: at(0), origin: Origin::UNKNOWN, ends: Vec::new() }
+        let broker = Broker::new(config.clone(), Witness::default());
+        let (stored, stores) = (Pairs::default(), true);
+        Self { broker, now: at(0), origin: Origin::UNKNOWN, ends: Vec::new(), config, stored, stores }
     }
 
     /// A broker whose CONNACK has no properties.
@@ -356,6 +364,9 @@ impl Net {
                 broker.deadline() == Some(*now)
             };
             if !is_due {
+                if self.stores && self.store() {
+                    continue;
+                }
                 break;
             }
             broker.poll(*now);
@@ -363,6 +374,29 @@ impl Net {
             assert!(turns < TURNS, "unfinished work does not come to an end");
         }
         self.check();
+    }
+
+    /// Stores the changes of a durable broker; returns whether there were some.
+    pub(crate) fn store(&mut self) -> bool {
+        let mut has_stored = false;
+        while let Some(batch) = self.broker.changes() {
+            self.stored.apply(&batch);
+            self.broker.committed(self.now, batch.number());
+            has_stored = true;
+        }
+        has_stored
+    }
+
+    /// The broker that is described by what is stored.
+    pub(crate) fn restored(&self, now: Instant) -> Broker<Witness> {
+        Broker::restore(self.config.clone(), Witness::default(), now, self.stored.iter()).unwrap()
+    }
+
+    /// The broker crashes, and is restored; its clients lose their connections.
+    pub(crate) fn crash(&mut self, now: Instant) {
+        self.broker = self.restored(now);
+        self.now = now;
+        self.ends.clear();
     }
 
     /// Moves bytes both ways.

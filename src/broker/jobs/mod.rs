@@ -59,9 +59,10 @@ fn end(cx: &mut Context<'_>, id: JobId) {
         && let Some(session) = cx.sessions.get_mut(index)
     {
         session.set_busy(false);
-        // The input of the client was not taken meanwhile.
-        session.server_mut().reset_keep_alive(cx.now);
         let connection = session.connection();
+        // The input of the client was not taken meanwhile.
+        let now = cx.now;
+        cx.sessions.with(index, |session| session.reset_keep_alive(now));
         cx.sessions.mark_changed(index);
         if let Some(id) = connection {
             cx.sessions.ready_mut().push(id);

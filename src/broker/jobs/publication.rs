@@ -2,9 +2,11 @@
 
 use alloc::boxed::Box;
 
+use crate::broker::durability::publication::StoredPublication;
 use crate::broker::router::retained_message::RetainedMessage;
 use crate::broker::router::spread::Spread;
 use crate::broker::slab::Key;
+use crate::codec::PacketId;
 use crate::session::AckHandle;
 
 /// A message that was accepted: it goes to its subscribers to the end, whatever becomes of the connection or the session that
@@ -12,6 +14,8 @@ use crate::session::AckHandle;
 pub(in crate::broker) struct Publication {
     pub(in crate::broker) source: Source,
     pub(in crate::broker) state: State,
+    /// What is stored when the message has gone to all subscribers.
+    pub(in crate::broker) stored: StoredPublication,
 }
 
 impl Publication {
@@ -32,8 +36,8 @@ impl Publication {
 /// Whoever has published a message.
 #[derive(Clone, Debug)]
 pub(in crate::broker) enum Source {
-    /// A client, with the session that the message came by.
-    Client { session: Key, ack_handle: Option<AckHandle> },
+    /// A client, with the session that the message came by, and the packet identifier of a message of QoS 2.
+    Client { session: Key, ack_handle: Option<AckHandle>, received: Option<PacketId> },
     /// A client by its will, with the session that the will belonged to.
     Will { session: Option<Key>, client_id: Box<str> },
     /// The broker itself, or the embedding program.

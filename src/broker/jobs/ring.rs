@@ -229,6 +229,15 @@ impl Jobs {
         self.slab.iter().map(|(_, state)| (state.principal, state.counted))
     }
 
+    /// The numbers of retained messages, in the store of a durable broker, that publications replace at their ends. For tests.
+    pub(in crate::broker) fn replaced_numbers(&self) -> impl Iterator<Item = u64> {
+        let publication = |job: &Job| match job {
+            Job::Publication(publication) => Some(publication.stored.replaced()).filter(|&number| number != 0),
+            _ => None,
+        };
+        self.slab.iter().filter_map(move |(_, state)| state.job.as_ref().and_then(publication))
+    }
+
     /// The principal of a job, and what that is charged.
     pub(super) fn charge(&self, id: JobId) -> Option<(PrincipalIndex, u64)> {
         self.slab.get_by_key(id).map(|state| (state.principal, state.counted))

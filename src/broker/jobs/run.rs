@@ -25,6 +25,7 @@ fn serve_next(cx: &mut Context<'_>) -> bool {
     };
     let Some((principal, entry, credit)) = jobs.turns_mut().pop(spend) else { return false };
     let before = cx.work().done();
+    cx.sessions.begin_step(cx.now);
     match entry {
         Entry::Input(id) => {
             cx.work().spend(1);

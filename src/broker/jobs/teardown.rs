@@ -16,6 +16,7 @@ pub(in crate::broker) fn advance(cx: &mut Context<'_>, key: Key) -> Progress {
     };
     loop {
         cx.work().spend(1);
+        cx.sessions.begin_step(cx.now);
         if !step(cx, index) {
             break;
         }
@@ -38,13 +39,13 @@ fn step(cx: &mut Context<'_>, index: SessionIndex) -> bool {
     if cx.router.unsubscribe_next(cx.sessions, index) {
         return true;
     }
-    let Some(session) = cx.sessions.get_mut(index) else { return false };
-    let Some(message) = session.server_mut().take_apart() else { return false };
+    let Some(message) = cx.sessions.with(index, |session| session.take_apart()).flatten() else { return false };
     match message {
         Remains::Marked(message) => {
             // The other members may use the memory of the message.
             cx.sessions.count_stored(index);
             cx.router.pass_on(cx.sessions, cx.now, index, &message);
+            cx.sessions.release_message(message.message.stored.in_store().number);
         }
         Remains::Abandoned => cx.sessions.drop_stored(index, AbandonReason::Session),
         Remains::Reported => {}

@@ -40,7 +40,8 @@ fn can_go_on(cx: &mut Context<'_>, index: SessionIndex) -> bool {
     }
     let server = session.server();
     let takes = |(qos, size)| server.has_room_for(qos, size);
-    !walk.is_held() && walk.message().is_none() && walk.waiting_for().is_none_or(takes)
+    // Retained messages come after SUBACK.
+    !walk.is_held() && !server.holds_suback() && walk.message().is_none() && walk.waiting_for().is_none_or(takes)
 }
 
 /// Goes on with a walk that is a job.

@@ -36,6 +36,7 @@ use self::spread::Spread;
 use self::tree::{Matches, Tree};
 use super::config::BrokerConfig;
 use super::counters::DropReason;
+use super::durability::publication::Content;
 use super::index::SessionIndex;
 use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
@@ -43,7 +44,7 @@ use super::secret::Use;
 use super::session::Session;
 use super::sessions::Sessions;
 use super::slab::Key;
-use crate::codec::{List, PubAckReasonCode, PublishProperties, UserProperty};
+use crate::codec::{List, PubAckReasonCode, PublishProperties, QoS, UserProperty};
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
@@ -76,6 +77,15 @@ pub(super) enum Published {
     Done(Outcome),
     /// It goes on to its subscribers by [`Router::spread`].
     Spreading(Box<Spread>),
+}
+
+/// A retained message that was restored.
+pub(super) struct RestoredRetained {
+    pub(super) expires_at: Instant,
+    /// The index of the topic.
+    pub(super) topic: u32,
+    /// The number of the message that was there before; 0 for none.
+    pub(super) replaced: u64,
 }
 
 /// What became of a message that was published.
@@ -138,6 +148,11 @@ impl Router {
     /// What a principal is charged for a subscription by this filter, in bytes: the filter in full, with each level.
     pub(super) fn charge_of_filter(filter: TopicFilter<'_>) -> i32 {
         Tree::charge_of_filter(filter)
+    }
+
+    /// The numbers of retained messages in the store of a durable broker. For tests.
+    pub(super) fn retained_numbers(&self) -> impl Iterator<Item = u64> {
+        self.retained.numbers_in_store()
     }
 
     /// What principals are charged for retained messages: the principal, and the size in bytes. For tests.
@@ -220,13 +235,21 @@ impl Router {
         let reference = self.retained.set(publish.topic, message, principal, &outlook);
         let reference = reference.ok_or(PubAckReasonCode::QuotaExceeded)?;
         self.charge(sessions, Some(charge), replaced);
+        // What the broker says about itself begins anew with each process.
+        if !is_own(publish.topic) {
+            let number = sessions.store_retained(outlook.replaced_number);
+            if number != 0 {
+                self.retained.set_number(reference, number);
+            }
+        }
         Ok(Some((expires_at, reference)))
     }
 
     /// Removes the retained message of a topic, and returns it if there was one.
     pub(super) fn remove_retained(&mut self, sessions: &mut Sessions, topic: TopicName<'_>) -> Option<Reference> {
-        let (removed, charge) = self.retained.remove(topic)?;
+        let (removed, charge, number) = self.retained.remove(topic)?;
         self.charge(sessions, None, Some(charge));
+        sessions.forget_retained(number);
         self.count_work(sessions);
         Some(removed)
     }
@@ -236,8 +259,9 @@ impl Router {
         let removed = self.retained.remove_expired(topic, now)?;
         self.count_work(sessions);
         match removed {
-            Ok(charge) => {
+            Ok((charge, number)) => {
                 self.charge(sessions, None, Some(charge));
+                sessions.forget_retained(number);
                 None
             }
             Err(expires_at) => Some(expires_at),
@@ -256,6 +280,34 @@ impl Router {
     fn count_work(&mut self, sessions: &mut Sessions) {
         let units = self.tree.take_work().saturating_add(self.retained.take_work());
         sessions.work_mut().spend(units);
+    }
+
+    /// The QoS of a message that is retained, if it still is the one of its topic, and is in the store of a durable broker.
+    pub(super) fn stored_qos(&self, reference: Reference) -> Option<QoS> {
+        self.retained.get(reference).filter(|message| message.number() != 0).map(RetainedMessage::qos)
+    }
+
+    /// The client with this client identifier as a publisher.
+    pub(super) fn publisher_of(&self, client_id: &str) -> Publisher {
+        self.retained.publisher(client_id)
+    }
+
+    /// Adds a retained message that is restored, whatever limits there are now; `None` if no more topics can be held.
+    pub(super) fn restore_retained(
+        &mut self,
+        sessions: &mut Sessions,
+        topic: TopicName<'_>,
+        message: RetainedMessage,
+        number: u64,
+    ) -> Option<RestoredRetained> {
+        let mut message = message;
+        message.set_number(number);
+        let (expires_at, outlook) = (message.expires_at(), self.retained.with(topic, &message));
+        let charge = Charge { principal: PrincipalIndex::BROKER, bytes: outlook.charge };
+        let reference = self.retained.set(topic, message, PrincipalIndex::BROKER, &outlook)?;
+        self.charge(sessions, Some(charge), outlook.replaced);
+        self.retained.take_work();
+        Some(RestoredRetained { expires_at, topic: reference.topic(), replaced: outlook.replaced_number })
     }
 
     fn publisher(&self, sessions: &mut Sessions, index: SessionIndex) -> Publisher {
@@ -519,11 +571,21 @@ impl Router {
         // The group ends with its last member.
         let Some(group) = group else { return sessions.drop_copy(index, DropReason::SessionEnded) };
         let payload = message.stored.payload().cloned();
+        let shared = payload.clone();
+        let content = Content {
+            message: publish,
+            payload: shared.as_deref().unwrap_or(publish.payload),
+            since: now,
+            expires_after: left,
+        };
+        let number = message.stored.in_store().number;
+        let outer = sessions.begin_copies(number);
         let mut copies = Copies::new(now, &publish, payload, left, sessions.account().payloads(), encoded);
         let drops = sessions.drop_count();
         if !group.deliver(sessions, config.shared_strategy, random, &mut copies) && sessions.drop_count() == drops {
             sessions.drop_copy(index, DropReason::SessionEnded); // of QoS 0, and no member is connected
         }
+        sessions.end_copies(number, outer, &content);
     }
 
     /// Goes on with the retained messages that a session is still to get, one step at least, as far as the session takes them
@@ -557,6 +619,11 @@ impl Router {
         }
         sessions.end_walk(index);
     }
+}
+
+/// Whether a topic is one of the broker's own, where no client publishes.
+pub(super) fn is_own(topic: TopicName<'_>) -> bool {
+    topic.as_bytes().strip_prefix(b"$SYS").is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
 }
 
 /// What a copy may cost more if it is stored or lost: a session is looked at, and the policy gets a notice.

@@ -78,8 +78,9 @@ pub(super) struct Outlook {
     /// Number of levels of the topic, and what will be charged for the message, in bytes.
     pub(super) levels: u16,
     pub(super) charge: u64,
-    /// The charge of the message that will be replaced.
+    /// The charge of the message that will be replaced, and its number in a durable store, or 0.
     pub(super) replaced: Option<Charge>,
+    pub(super) replaced_number: u64,
 }
 
 /// What a principal is charged for a retained message, in bytes: the message in full, and each level of its topic.
@@ -186,6 +187,16 @@ impl Retained {
             levels,
             charge: charge(message, levels),
             replaced: numbered.map(Numbered::charge),
+            replaced_number: old.map_or(0, RetainedMessage::number),
+        }
+    }
+
+    /// Sets the number of a message in the store of a durable broker.
+    pub(super) fn set_number(&mut self, reference: Reference, number: u64) {
+        let message = self.trie.value_mut(reference.node).and_then(|entry| entry.message.as_deref_mut());
+        match message.filter(|message| message.number == reference.number) {
+            Some(message) => message.message.set_number(number),
+            None => bug!("a message is stored when it was retained"),
         }
     }
 
@@ -228,12 +239,13 @@ impl Retained {
         Some(node)
     }
 
-    /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it and its charge if there was one.
-    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<(Reference, Charge)> {
+    /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it, its charge and its number in a durable store, or 0,
+    /// if there was one.
+    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<(Reference, Charge, u64)> {
         let removed = self.find(topic)?;
-        let charge = self.take(removed.node)?;
+        let (charge, number) = self.take(removed.node)?;
         self.prune(removed.node);
-        Some((removed, charge))
+        Some((removed, charge, number))
     }
 
     /// Takes the work of the changes since the last call, in units: see [`Trie::take_work`].
@@ -241,8 +253,9 @@ impl Retained {
         self.trie.take_work()
     }
 
-    /// Removes the message of a topic if it has expired, and returns its charge; returns when it expires if not.
-    pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Result<Charge, Instant>> {
+    /// Removes the message of a topic if it has expired, and returns its charge and its number in a durable store, or 0;
+    /// returns when it expires if not.
+    pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Result<(Charge, u64), Instant>> {
         // The message may have been removed since the timer was set.
         let message = &self.message(topic)?.message;
         if !message.is_expired(now) {
@@ -251,6 +264,12 @@ impl Retained {
         let charge = self.take(topic)?;
         self.prune(topic);
         Some(Ok(charge))
+    }
+
+    /// The numbers of messages in the store of a durable broker. For tests.
+    pub(super) fn numbers_in_store(&self) -> impl Iterator<Item = u64> {
+        let messages = self.trie.iter().filter_map(|node| self.message(node));
+        messages.map(|message| message.message.number()).filter(|&number| number != 0)
     }
 
     /// What principals are charged. For tests.
@@ -309,12 +328,12 @@ impl Retained {
         self.trie.value(node)?.message.as_deref()
     }
 
-    fn take(&mut self, node: NodeId) -> Option<Charge> {
+    fn take(&mut self, node: NodeId) -> Option<(Charge, u64)> {
         let old = self.trie.value_mut(node)?.message.take()?;
         self.count = self.count.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(old.message.len() as u64);
         self.shared = self.shared.saturating_sub(old.message.shared_len() as u64);
-        Some(old.charge())
+        Some((old.charge(), old.message.number()))
     }
 
     /// The child of a node with this level, which is made if it does not exist.

@@ -7,6 +7,7 @@ use super::retained_walk::{First, Met};
 use super::subscribers::{Subscriber, SubscriptionOptions};
 use super::tree::Tree;
 use crate::broker::counters::DropReason;
+use crate::broker::durability::publication::Content;
 use crate::broker::index::SessionIndex;
 use crate::broker::jobs::work::Work;
 use crate::broker::session::Session;
@@ -114,8 +115,16 @@ fn send(
     let publish = MessageRef { retain: true, ..MessageRef::of(&publish) };
     // The message is decoded, and written.
     sessions.work_mut().spend_bytes(message.own_len().saturating_mul(2));
+    let content = Content {
+        message: publish,
+        payload: shared.map_or(publish.payload, |payload| payload),
+        since: now,
+        expires_after: left,
+    };
+    let outer = sessions.begin_copies(message.number());
     let mut copies = Copies::new(now, &publish, shared.cloned(), left, sessions.account().payloads(), encoded);
     sessions.deliver_to(&Subscriber { options, ..subscriber }, &mut copies);
+    sessions.end_copies(message.number(), outer, &content);
 }
 
 /// What a copy of a message may cost more for a session that walks: the retained message of the topic goes first.

@@ -42,6 +42,26 @@ impl RetainedMessage {
         Ok(Self { stored, since: now, expires_after, publisher })
     }
 
+    /// The number of the message in the store of a durable broker; 0 if it is not there.
+    pub(super) fn number(&self) -> u64 {
+        self.stored.in_store().number
+    }
+
+    /// Sets the number of the message in the store of a durable broker.
+    pub(super) fn set_number(&mut self, number: u64) {
+        self.stored.set_number(number);
+    }
+
+    /// The message as it was accepted, its payload if that is shared, when it was accepted, and its Message Expiry Interval in
+    /// seconds; `u32::MAX` for none.
+    pub(in crate::broker) fn original(&self) -> Option<(Publish<'_>, Option<&Bytes>, Instant, u32)> {
+        let publish = self.stored.as_publish(Version::V5);
+        if publish.is_none() {
+            bug!("a retained message is a PUBLISH packet");
+        }
+        Some((publish?, self.stored.payload(), self.since, self.expires_after))
+    }
+
     pub(super) const fn publisher(&self) -> Publisher {
         self.publisher
     }

@@ -92,7 +92,7 @@ impl Spread {
     }
 
     /// The message as the one that is retained for its topic, if it is.
-    pub(super) const fn retained(&self) -> Option<Reference> {
+    pub(in crate::broker) const fn retained(&self) -> Option<Reference> {
         self.retained
     }
 

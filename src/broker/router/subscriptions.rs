@@ -74,7 +74,8 @@ impl Router {
         if let Some(position) = session.subscription(list) {
             // A subscription to the same filter is replaced, and no message is lost [MQTT-3.8.4-3, MQTT-3.8.4-4].
             self.tree.replace(list, position, subscriber);
-            let walk = session.walk_mut();
+            sessions.store_subscription(filter, &subscriber, false);
+            let walk = sessions.get_mut(index).and_then(Session::walk_mut);
             match (handling, walk) {
                 // All messages are sent again.
                 (RetainHandling::SendAtSubscribe, _) => {
@@ -95,6 +96,7 @@ impl Router {
         let (is_connected, moved) = (session.server().is_connected(), session.subscriptions().len());
         sessions.work_mut().spend(units_of_moving(moved));
         sessions.charge_filter(index, Tree::charge_of_filter(filter));
+        sessions.store_subscription(filter, &subscriber, true);
         if list.is_shared() {
             self.set_connected(sessions, index, list, is_connected);
         }
@@ -102,6 +104,23 @@ impl Router {
             self.request_retained(sessions, filter, list, subscriber, true);
         }
         Ok(qos.into())
+    }
+
+    /// Adds a subscription of a restored session, whatever limits there are now; returns whether it could be added.
+    pub(in crate::broker) fn restore_subscription(
+        &mut self,
+        sessions: &mut Sessions,
+        filter: TopicFilter<'_>,
+        subscriber: Subscriber,
+    ) -> bool {
+        let Some(list) = self.tree.find_or_insert(filter) else { return false };
+        let Some(position) = self.tree.push(list, subscriber) else { return false };
+        if let Some(session) = sessions.get_mut(subscriber.session) {
+            session.add_subscription(list, position);
+        }
+        sessions.charge_filter(subscriber.session, Tree::charge_of_filter(filter));
+        self.tree.take_work();
+        true
     }
 
     /// The most that this many filters with this many bytes in all may take, but for tables and lists that grow.
@@ -196,6 +215,7 @@ impl Router {
         sessions.work_mut().spend(units_of_moving(moved));
         self.remove_subscriber(sessions, index, list, position);
         sessions.charge_filter(index, Tree::charge_of_filter(filter).saturating_neg());
+        sessions.forget_subscription(index, filter);
         true
     }
 
@@ -210,6 +230,9 @@ impl Router {
             self.end_walk(sessions, index);
         }
         let Some((list, position)) = sessions.get_mut(index).and_then(Session::pop_subscription) else { return false };
+        if sessions.has_pairs(index) {
+            sessions.forget_subscription(index, TopicFilter::validated(&self.tree.filter(list)));
+        }
         self.remove_subscriber(sessions, index, list, position);
         true
     }
@@ -302,6 +325,9 @@ impl Router {
             self.tree.replace(list, position, subscriber);
             if let Some(walk) = session.walk_mut() {
                 walk.renew(&mut self.retained, list, subscriber);
+            }
+            if sessions.has_pairs(index) {
+                sessions.store_subscription(TopicFilter::validated(&self.tree.filter(list)), &subscriber, false);
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::codec::{PacketId, PacketType, QoS};
 use crate::session::command_error::UnknownToken;
 use crate::session::effects::Effects;
 use crate::session::outcome::AbandonReason;
+use crate::session::store::stored::InStore;
 use crate::session::token::Token;
 use crate::time::Instant;
 
@@ -18,7 +19,7 @@ impl Deliveries {
     pub(crate) fn give_up_queued(&mut self, waiting: &Waiting, reason: AbandonReason, effects: &mut Effects) {
         self.budget.remove(waiting.stored.len());
         if let (Some(durable), true) = (effects.durable_mut(), waiting.kind.is_windowed()) {
-            durable.ended(waiting.token, waiting.stored.len());
+            durable.ended(waiting.token, waiting.stored.in_store());
         }
         effects.abandoned(waiting.token, reason);
     }
@@ -47,26 +48,25 @@ impl Deliveries {
     /// Reports the outcome of an operation in flight before the peer has completed it.
     fn abandon(&mut self, id: PacketId, reason: AbandonReason, effects: &mut Effects) {
         let Some(&Flow { token, is_reported: false, ref stored, .. }) = self.outbound.get(id) else { return };
-        let size = stored.len();
+        let in_store = stored.in_store();
         if self.outbound.take_unsent(id).is_some() {
             // The message waits to be stored, so the peer cannot know its packet identifier.
-            self.budget.remove(size);
+            self.budget.remove(in_store.size);
             if let Some(durable) = effects.durable_mut() {
-                durable.ended(token, size);
+                durable.ended(token, in_store);
             }
         } else {
             let freed = self.outbound.set_reported(id);
             self.budget.remove(freed);
-            self.store_reported(id, token, size, effects);
+            self.store_reported(id, token, in_store, effects);
         }
         effects.abandoned(token, reason);
     }
 
-    /// Stores that the outcome of a message in flight was reported. The message, of this size in bytes, is not sent
-    /// again.
-    fn store_reported(&self, id: PacketId, token: Token, size: usize, effects: &mut Effects) {
+    /// Stores that the outcome of a message in flight was reported. The message is not sent again.
+    fn store_reported(&self, id: PacketId, token: Token, stored: InStore, effects: &mut Effects) {
         if let Some(durable) = effects.durable_mut() {
-            durable.message_ended(token, size);
+            durable.message_ended(token, stored);
             self.store(id, durable);
         }
     }
@@ -87,14 +87,15 @@ impl Deliveries {
     /// Gives up a message that was sent on an earlier connection and that the peer of this one does not support.
     pub(crate) fn give_up_resend(&mut self, id: PacketId, reason: AbandonReason, effects: &mut Effects) {
         // The peer may have taken the message back then: its packet identifier may stay in use.
+        let stored = self.outbound.get(id).map(|flow| flow.stored.in_store()).unwrap_or_default();
         let Some((token, freed, stays)) = self.outbound.give_up(id) else {
             return bug!("packet identifier {id} is not in use");
         };
         self.budget.remove(freed);
         if stays {
-            self.store_reported(id, token, freed, effects);
+            self.store_reported(id, token, stored, effects);
         } else if let Some(durable) = effects.durable_mut() {
-            durable.ended(token, freed);
+            durable.ended(token, stored);
         }
         effects.abandoned(token, reason);
     }
@@ -120,7 +121,7 @@ impl Deliveries {
             if !flow.is_reported {
                 flows.push(flow);
             } else if let Some(durable) = effects.durable_mut() {
-                durable.ended(flow.token, 0);
+                durable.ended(flow.token, InStore::default());
             }
         }
         for flow in flows {
@@ -145,7 +146,7 @@ impl Deliveries {
     pub(crate) fn forget_in_flight(&mut self, effects: &mut Effects) {
         while let Some(flow) = self.outbound.take_message() {
             if let Some(durable) = effects.durable_mut() {
-                durable.ended(flow.token, flow.stored.len());
+                durable.ended(flow.token, flow.stored.in_store());
             }
             if !flow.is_reported {
                 self.budget.remove(flow.stored.len());
@@ -154,7 +155,7 @@ impl Deliveries {
         }
         let given_up = self.outbound.forget_given_up();
         if let Some(durable) = effects.durable_mut() {
-            given_up.iter().for_each(|flow| durable.ended(flow.token, 0));
+            given_up.iter().for_each(|flow| durable.ended(flow.token, InStore::default()));
             self.inbound.received().for_each(|id| durable.released(id));
         }
         self.inbound.forget();
@@ -178,8 +179,12 @@ impl Deliveries {
 
     /// Takes the next message out of a session that has ended; `Some(None)` for one whose outcome was reported before,
     /// `None` after the last one.
-    pub(crate) fn take_apart(&mut self) -> Option<Option<Waiting>> {
+    pub(crate) fn take_apart(&mut self, effects: &mut Effects) -> Option<Option<Waiting>> {
         if let Some(flow) = self.outbound.take_message() {
+            if let Some(durable) = effects.durable_mut() {
+                // The message itself stays until it was given to others.
+                durable.ended(flow.token, InStore::default());
+            }
             if flow.is_reported {
                 return Some(None);
             }
@@ -192,10 +197,23 @@ impl Deliveries {
         }
         if let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.pop(true, true)) {
             self.budget.remove(waiting.stored.len());
+            if let (Some(durable), true) = (effects.durable_mut(), waiting.kind.is_windowed()) {
+                durable.ended(waiting.token, InStore::default());
+            }
             return Some(Some(waiting));
         }
         self.queue = None;
-        self.outbound.forget_given_up();
+        let given_up = self.outbound.forget_given_up();
+        if let Some(durable) = effects.durable_mut() {
+            given_up.iter().for_each(|flow| durable.ended(flow.token, InStore::default()));
+            // There may be many, and each is a pair of its own.
+            let received = self.inbound.received().next();
+            if let Some(id) = received {
+                durable.released(id);
+                self.inbound.refuse(id);
+                return Some(None);
+            }
+        }
         self.inbound.forget();
         None
     }

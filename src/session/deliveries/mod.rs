@@ -252,9 +252,10 @@ impl Deliveries {
     ) -> Token {
         let token = self.take_token();
         self.budget.add(stored.len());
-        let waiting = Waiting { token, since: now, kind: Kind::Message(qos), expires_after, mark: 0, tries: 0, stored };
+        let mut waiting =
+            Waiting { token, since: now, kind: Kind::Message(qos), expires_after, mark: 0, tries: 0, stored };
         if let Some(durable) = effects.durable_mut() {
-            durable.accepted(&waiting);
+            durable.accepted(&mut waiting);
         }
         self.begin_queued(waiting, starts_at, effects);
         token
@@ -297,14 +298,14 @@ impl Deliveries {
         takes_downgraded: bool,
         durable: &mut Durable,
     ) -> Acknowledged {
-        let before = self.outbound.get(id).map(|flow| (flow.token, flow.stored.len()));
+        let before = self.outbound.get(id).map(|flow| (flow.token, flow.stored.in_store()));
         let acknowledged = self.outbound.acknowledge(id, ack, takes_downgraded, durable.next_order());
-        let Some((token, size)) = before else { return acknowledged };
+        let Some((token, stored)) = before else { return acknowledged };
         match acknowledged {
-            Acknowledged::Finished { .. } => durable.ended(token, size),
+            Acknowledged::Finished { .. } => durable.ended(token, stored),
             Acknowledged::Release { first: true, .. } => {
                 durable.order_used();
-                durable.message_ended(token, size);
+                durable.message_ended(token, stored);
                 self.store(id, durable);
             }
             Acknowledged::Release { .. } | Acknowledged::Unknown | Acknowledged::Mismatch => {}
@@ -329,9 +330,9 @@ impl Deliveries {
     ) -> Token {
         self.make_room(limits, stored.len(), effects);
         let token = self.take_token();
-        let waiting = Waiting { token, since: now, kind, expires_after, mark: 0, tries: 0, stored };
+        let mut waiting = Waiting { token, since: now, kind, expires_after, mark: 0, tries: 0, stored };
         if let (Some(durable), true) = (effects.durable_mut(), kind.is_windowed()) {
-            durable.accepted(&waiting);
+            durable.accepted(&mut waiting);
         }
         self.push(waiting);
         token

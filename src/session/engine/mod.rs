@@ -173,10 +173,19 @@ impl Engine {
     /// As [`has_more_heap`](Self::has_more_heap), of an engine that has no outcome to report.
     #[inline]
     pub(crate) const fn has_rare_heap(&self) -> bool {
-        self.link.has_aliases() | self.deliveries.has_more_heap() | self.effects.report().has_in_output()
+        self.link.has_aliases()
+            | self.deliveries.has_more_heap()
+            | self.effects.report().has_in_output()
+            | self.effects.has_held()
     }
 
-    /// Returns the size in bytes of what else is on the heap, without the packets that are stored, and the journal.
+    /// Returns the size in bytes of what a durable session has on the heap beyond others.
+    pub(crate) fn durable_heap(&self) -> usize {
+        self.effects.durable().map_or(0, Durable::heap)
+    }
+
+    /// Returns the size in bytes of what else is on the heap, without the packets that are stored, and what only a
+    /// durable session has.
     pub(crate) fn more_heap(&self) -> usize {
         let parts = [self.deliveries.more_heap(), self.effects.report().heap()];
         parts.into_iter().fold(self.link.aliases(), usize::saturating_add)
@@ -206,6 +215,12 @@ impl Engine {
     }
 
     /// Returns what a durable session has beyond others.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn durable(&self) -> Option<&Durable> {
+        self.effects.durable()
+    }
+
+    /// Returns what a durable session has beyond others.
     #[inline]
     pub(crate) fn durable_mut(&mut self) -> Option<&mut Durable> {
         self.effects.durable_mut()
@@ -214,6 +229,12 @@ impl Engine {
     /// Makes the session durable, or no longer durable.
     pub(crate) fn set_durable(&mut self, durable: Option<Durable>) {
         self.effects.set_durable(durable);
+    }
+
+    /// Replaces the deliveries, which were restored.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn set_deliveries(&mut self, deliveries: Deliveries) {
+        self.deliveries = deliveries;
     }
 
     /// Sets whether the changes of a durable session are stored. Returns whether that begins; the deliveries are stored
@@ -235,14 +256,21 @@ impl Engine {
 
     /// Returns a batch with the present state; `None` if the session is not durable.
     pub(crate) fn snapshot<'w>(&mut self, wills: impl Iterator<Item = &'w Will>) -> Option<Batch> {
-        Some(self.effects.durable_mut()?.snapshot(self.now, &self.deliveries, wills))
+        self.effects.durable_mut()?.snapshot(self.now, &self.deliveries, wills)
     }
 
     /// Notes that the batches up to this number are stored, and sends what has waited for them. Returns whether input
     /// was left that is taken from now on.
     pub(crate) fn committed(&mut self, limits: &ConnectionLimits, number: u64) -> bool {
+        if let Some(durable) = self.effects.durable_mut() {
+            durable.committed(number);
+        }
+        self.release(limits)
+    }
+
+    /// Sends what has waited for batches that are committed now. Returns whether input was left that is taken from now on.
+    pub(crate) fn release(&mut self, limits: &ConnectionLimits) -> bool {
         let Some(durable) = self.effects.durable_mut() else { return false };
-        durable.committed(number);
         if durable.release_connack() {
             self.link.hold(false);
         }
@@ -365,12 +393,25 @@ impl Engine {
 
     /// Takes the next message out of a session that has ended; see [`Deliveries::take_apart`].
     pub(crate) fn take_apart(&mut self) -> Option<Option<Waiting>> {
-        self.deliveries.take_apart()
+        self.deliveries.take_apart(&mut self.effects)
     }
 
-    /// Accepts ownership of a message that is acknowledged later; see [`Inbound::accept`].
-    pub(crate) fn promise_ack(&mut self, ack_handle: AckHandle) {
+    /// Accepts ownership of a message that is acknowledged later; see [`Inbound::accept`]. Returns its packet identifier
+    /// if it has QoS 2.
+    pub(crate) fn promise_ack(&mut self, ack_handle: AckHandle) -> Option<PacketId> {
+        let owed = self.deliveries.inbound().owed(ack_handle).ok();
         self.deliveries.inbound_mut().accept(ack_handle);
+        owed.filter(|&(_, qos)| qos == QoS::ExactlyOnce).map(|(id, _)| id)
+    }
+
+    /// Stores that ownership of a message of QoS 2 was accepted, if the message was not released since.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn store_received(&mut self, id: PacketId) {
+        if let Some(durable) = self.effects.durable_mut()
+            && self.deliveries.inbound().has(id)
+        {
+            durable.received(id);
+        }
     }
 
     /// Sets the mark of the message that was published last; see [`Deliveries::label_last`].
@@ -516,7 +557,8 @@ impl Engine {
         let (now, size) = (self.now, stored.len() as u32);
         if self.effects.new_message_waits(message.qos) {
             let token = self.deliveries.begin(message.qos, now, expires_after, HELD, stored, &mut self.effects);
-            self.effects.hold_message(message.qos, HeldPacket::Publish { id, token, size });
+            let number = self.deliveries.outbound().get(id).map_or(0, |flow| flow.stored.in_store().number);
+            self.effects.hold_message(message.qos, number, HeldPacket::Publish { id, token, size });
             return Ok(token);
         }
         let starts_at = self.link.end();
@@ -651,12 +693,12 @@ impl Engine {
     /// Puts an answer to a request into the output, unless it is larger than `max` bytes; returns whether it fits. The
     /// answer waits for what the application stores before it.
     pub(crate) fn put_answer(&mut self, packet: &Packet<'_>, max: u32) -> Result<bool, EncodeError> {
-        if self.effects.stores() {
+        if self.effects.holds_packets() {
             let mut encoded = Vec::new();
             let fits = packet.encode(self.version(), &mut encoded)? <= max as usize;
-            if fits {
-                self.effects
-                    .holds(WaitsFor::Batch, || HeldPacket::Encoded { packet: encoded.into(), completes: false });
+            let held = || HeldPacket::Request(encoded[..].into());
+            if fits && !self.effects.holds(WaitsFor::Batch, held) {
+                self.link.append_ack(&encoded);
             }
             return Ok(fits);
         }

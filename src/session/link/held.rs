@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::codec::{PacketId, PubAckReasonCode, PubRelReasonCode, QoS};
+use crate::heap_size;
 use crate::session::token::Token;
 
 /// The packets of a connection that wait until what they promise is stored, in the order in which they are sent.
@@ -17,6 +18,8 @@ pub(crate) struct HeldPackets {
     message_bytes: u32,
     /// Number of held acknowledgements that complete a delivery.
     completing: u16,
+    /// Number of held SUBACKs and UNSUBACKs.
+    requests: u16,
 }
 
 /// What a packet waits for, besides the packets that wait before it.
@@ -26,7 +29,10 @@ pub(crate) enum WaitsFor {
     Nothing,
     /// The changes of the session so far.
     Changes,
-    /// The batch that is open now: the application stores with it what the packet acknowledges.
+    /// The changes so far and, in a store that is shared, the end of the publication of the message with this number.
+    Message(u64),
+    /// The batch that is open now: the application stores with it what the packet acknowledges. In a store that is
+    /// shared, the changes so far: they contain what the packet acknowledges.
     Batch,
 }
 
@@ -39,7 +45,9 @@ pub(crate) enum HeldPacket {
         qos: QoS,
         reason_code: PubAckReasonCode,
     },
-    /// An encoded answer; `completes` says whether it completes a delivery.
+    /// An encoded SUBACK or UNSUBACK.
+    Request(Box<[u8]>),
+    /// An encoded acknowledgement; `completes` says whether it completes a delivery.
     Encoded {
         packet: Box<[u8]>,
         completes: bool,
@@ -67,7 +75,7 @@ impl HeldPacket {
     fn answer_size(&self) -> u32 {
         match self {
             Self::Ack { .. } | Self::PubRel { .. } | Self::PubComp { .. } => 5,
-            Self::Encoded { packet, .. } => packet.len() as u32,
+            Self::Encoded { packet, .. } | Self::Request(packet) => packet.len() as u32,
             Self::PubRelAgain(_) | Self::Publish { .. } => 0,
         }
     }
@@ -86,29 +94,44 @@ impl HeldPacket {
             Self::Ack { qos: QoS::ExactlyOnce, reason_code, .. } => reason_code.is_error(),
             Self::Ack { .. } | Self::PubComp { .. } => true,
             Self::Encoded { completes, .. } => *completes,
-            Self::PubRel { .. } | Self::PubRelAgain(_) | Self::Publish { .. } => false,
+            Self::PubRel { .. } | Self::PubRelAgain(_) | Self::Publish { .. } | Self::Request(_) => false,
         }
     }
 }
 
 impl HeldPackets {
+    pub(crate) const fn new() -> Self {
+        Self { packets: VecDeque::new(), answer_bytes: 0, messages: 0, message_bytes: 0, completing: 0, requests: 0 }
+    }
+
+    /// Returns the number that the first packet waits for.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.packets.front().map(|&(awaited, _)| awaited)
+    }
+
+    /// Returns the size in bytes on the heap, without encoded packets.
+    pub(crate) fn heap(&self) -> usize {
+        heap_size::queue(&self.packets)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.packets.is_empty()
     }
 
-    /// Adds a packet that waits for the batch with this number, and for the packets before it.
-    pub(crate) fn push(&mut self, batch: u64, packet: HeldPacket) {
+    /// Adds a packet that waits for the packets before it, and for what has this number: see `Journal::wait`.
+    pub(crate) fn push(&mut self, awaited: u64, packet: HeldPacket) {
         self.answer_bytes = self.answer_bytes.saturating_add(packet.answer_size());
         self.messages = self.messages.saturating_add(u32::from(packet.is_message()));
         self.message_bytes = self.message_bytes.saturating_add(packet.message_size());
         self.completing = self.completing.saturating_add(u16::from(packet.completes()));
-        self.packets.push_back((batch, packet));
+        self.requests = self.requests.saturating_add(u16::from(matches!(packet, HeldPacket::Request(_))));
+        self.packets.push_back((awaited, packet));
     }
 
-    /// Removes and returns the first packet, if its batch is committed.
+    /// Removes and returns the first packet, if what it waits for is committed.
     pub(crate) fn pop(&mut self, is_committed: impl FnOnce(u64) -> bool) -> Option<HeldPacket> {
-        let &(batch, _) = self.packets.front()?;
-        if !is_committed(batch) {
+        let &(awaited, _) = self.packets.front()?;
+        if !is_committed(awaited) {
             return None;
         }
         let (_, packet) = self.packets.pop_front()?;
@@ -116,6 +139,7 @@ impl HeldPackets {
         self.messages = self.messages.saturating_sub(u32::from(packet.is_message()));
         self.message_bytes = self.message_bytes.saturating_sub(packet.message_size());
         self.completing = self.completing.saturating_sub(u16::from(packet.completes()));
+        self.requests = self.requests.saturating_sub(u16::from(matches!(packet, HeldPacket::Request(_))));
         Some(packet)
     }
 
@@ -127,6 +151,11 @@ impl HeldPackets {
     /// Returns the size of the answers, in bytes.
     pub(crate) const fn answer_bytes(&self) -> u32 {
         self.answer_bytes
+    }
+
+    /// Returns whether there is a SUBACK or UNSUBACK.
+    pub(crate) const fn has_requests(&self) -> bool {
+        self.requests != 0
     }
 
     /// Returns whether there are messages.

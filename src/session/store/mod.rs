@@ -1,6 +1,8 @@
 //! Stored packets, and the state of a session that must survive a crash: its changes, and how it is restored.
 
 pub(super) mod durable;
+pub(super) mod journal;
+mod messages;
 pub(super) mod payload;
 pub(super) mod records;
 pub(super) mod restore;

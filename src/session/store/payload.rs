@@ -54,16 +54,28 @@ impl Drop for Counted {
     }
 }
 
-/// The payload of a stored message, which may be shared with other messages.
+/// The payload of a stored message, which may be shared with other messages, and the number that a durable store has for
+/// the message.
 pub(in crate::session) struct StoredPayload {
+    /// The payload; empty if it is in the packet.
     pub(in crate::session) bytes: Bytes,
+    /// The number in a durable store; 0 for none.
+    number: u64,
     /// The account in which the payload counts as stored.
     account: Option<Arc<PayloadAccount>>,
 }
 
 impl StoredPayload {
     pub(in crate::session) const fn new(bytes: Bytes) -> Self {
-        Self { bytes, account: None }
+        Self { bytes, number: 0, account: None }
+    }
+
+    pub(in crate::session) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(in crate::session) const fn set_number(&mut self, number: u64) {
+        self.number = number;
     }
 
     /// Counts the payload in this account until this value is dropped.
@@ -83,6 +95,7 @@ impl StoredPayload {
 impl Clone for StoredPayload {
     fn clone(&self) -> Self {
         let mut clone = Self::new(self.bytes.clone());
+        clone.number = self.number;
         if let Some(account) = &self.account {
             clone.count_in(account);
         }

@@ -7,7 +7,7 @@ use crate::codec::{
     SubscriptionIdentifier, Version,
 };
 use crate::session::message_ref::MessageRef;
-use crate::store::Fields;
+use crate::store::{Fields, put_bytes};
 use crate::time::Instant;
 
 /// A message on its way to the peer, as it is stored.
@@ -40,6 +40,11 @@ const RETAIN: u8 = 0x04;
 const REPORTED: u8 = 0x08;
 
 impl DeliveryRecord {
+    /// Returns whether the delivery needs its message, which it does until PUBREC arrives or it is given up.
+    pub(crate) const fn has_message(&self) -> bool {
+        matches!(self.stage, StoredStage::Queued | StoredStage::Sent(_))
+    }
+
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         out.push(self.qos as u8 | flag(self.retain, RETAIN) | flag(self.is_reported, REPORTED));
@@ -205,12 +210,15 @@ pub(crate) struct ServerRecord<'a> {
     pub(crate) ends: Option<(Instant, Instant)>,
     pub(crate) session_expiry_interval: u32,
     pub(crate) max_session_expiry_interval: u32,
+    /// The user who has begun the session, with a router.
+    pub(crate) owner: Option<&'a str>,
     pub(crate) client_id: &'a str,
 }
 
 const BRIDGE: u8 = 0x01;
 const HAS_WILL: u8 = 0x02;
 const CONNECTED: u8 = 0x04;
+const HAS_OWNER: u8 = 0x08;
 
 impl<'a> ServerRecord<'a> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -219,13 +227,19 @@ impl<'a> ServerRecord<'a> {
         out.extend([
             SERVER,
             self.version.level(),
-            flag(self.is_bridge, BRIDGE) | flag(self.has_will, HAS_WILL) | connected,
+            flag(self.is_bridge, BRIDGE)
+                | flag(self.has_will, HAS_WILL)
+                | flag(self.owner.is_some(), HAS_OWNER)
+                | connected,
         ]);
         out.extend(self.session_expiry_interval.to_be_bytes());
         out.extend(self.max_session_expiry_interval.to_be_bytes());
         let (expires_at, will_at) = self.ends.unwrap_or_default();
         out.extend(expires_at.as_micros().to_be_bytes());
         out.extend(will_at.as_micros().to_be_bytes());
+        if let Some(owner) = self.owner {
+            put_bytes(out, owner.as_bytes());
+        }
         out.extend(self.client_id.as_bytes());
     }
 
@@ -235,14 +249,19 @@ impl<'a> ServerRecord<'a> {
         let version = version(level)?;
         let (session_expiry_interval, max_session_expiry_interval) = (fields.u32()?, fields.u32()?);
         let ends = (Instant::from_micros(fields.u64()?), Instant::from_micros(fields.u64()?));
+        let owner = match flags & HAS_OWNER {
+            0 => None,
+            _ => Some(core::str::from_utf8(fields.bytes()?).ok()?),
+        };
         let client_id = core::str::from_utf8(fields.rest()).ok()?;
-        (role == SERVER && flags & !(BRIDGE | HAS_WILL | CONNECTED) == 0).then_some(Self {
+        (role == SERVER && flags & !(BRIDGE | HAS_WILL | CONNECTED | HAS_OWNER) == 0).then_some(Self {
             version,
             is_bridge: flags & BRIDGE != 0,
             has_will: flags & HAS_WILL != 0,
             ends: (flags & CONNECTED == 0).then_some(ends),
             session_expiry_interval,
             max_session_expiry_interval,
+            owner,
             client_id,
         })
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::durable::{Durable, Garbage, SESSION};
 use super::records::{DeliveryRecord, MessageHead, StoredStage, WillRecord, read_content};
 use super::stored::Stored;
-use crate::codec::{PacketId, PublishProperties, Version};
+use crate::codec::{PacketId, Publish, PublishProperties, Version};
 use crate::session::deliveries::Deliveries;
 use crate::session::deliveries::outbound::Flow;
 use crate::session::deliveries::queue::{Kind as Queued, Waiting};
@@ -22,30 +22,234 @@ use crate::session::will::Will;
 use crate::store::{ChangeLog, Counter, FORMAT, Fields, Key, Kind, RestoreError, RestoreErrorKind, content_of};
 use crate::time::Instant;
 
-/// The session that some pairs describe.
+/// The session that the pairs of a store of one session describe.
 #[derive(Default)]
 pub(crate) struct Restored {
     /// The value of the session's record.
     session: Option<Vec<u8>>,
-    /// The number and the time of the last batch.
-    batch: u64,
-    stored_at: Instant,
+    clock: StoredClock,
     high_water: u64,
-    messages: BTreeMap<u64, Content>,
+    messages: Contents,
     wills: Vec<(u64, WillRecord)>,
     received: Vec<PacketId>,
     deliveries: Vec<(Token, DeliveryRecord)>,
 }
 
+/// The number and the time of the last batch.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct StoredClock {
+    pub(crate) batch: u64,
+    pub(crate) time: Instant,
+}
+
+/// The messages of a store, by number.
+#[derive(Default)]
+pub(crate) struct Contents(BTreeMap<u64, Content>);
+
 /// The encoded content of a message, of which parts may be missing.
-struct Content {
-    head: MessageHead,
+pub(crate) struct Content {
+    pub(crate) head: MessageHead,
     parts: u32,
     bytes: Vec<u8>,
+    /// The payload, if it is large: the deliveries share it.
+    large: Option<Bytes>,
 }
 
 /// Numbers, and times in microseconds, above this one are not valid: there is room for as many again.
 const MAX_NUMBER: u64 = u64::MAX / 2;
+
+/// Reads the pairs of a store, which are in the order of their keys: `take` gets the kind of each, the first number of the
+/// key, the numbers behind it, and the value. Returns whether there are pairs.
+pub(crate) fn read_pairs<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    pairs: impl IntoIterator<Item = (K, V)>,
+    mut take: impl FnMut(Kind, u64, Fields<'_>, &[u8]) -> Result<(), RestoreErrorKind>,
+) -> Result<bool, RestoreError> {
+    let mut last: Option<K> = None;
+    for (key, value) in pairs {
+        let (bytes, value) = (key.as_ref(), value.as_ref());
+        let error = |kind| RestoreError::new(bytes, kind);
+        if last.as_ref().is_some_and(|last| last.as_ref() >= bytes) {
+            return Err(error(RestoreErrorKind::Order));
+        }
+        if last.is_none() && bytes != &*Key::FORMAT {
+            return Err(RestoreError::of(Key::FORMAT, RestoreErrorKind::Format));
+        }
+        let (kind, numbers) = Kind::split(bytes).ok_or_else(|| error(RestoreErrorKind::UnknownKey))?;
+        let content = content_of(bytes, value).ok_or_else(|| error(RestoreErrorKind::Value))?;
+        let mut fields = Fields::new(numbers);
+        let first = match kind {
+            Kind::Format | Kind::Clock => Some(0),
+            Kind::HighWater => fields.u8().map(u64::from),
+            _ => fields.u64(),
+        };
+        let first = first.ok_or_else(|| error(RestoreErrorKind::UnknownKey))?;
+        if matches!(kind, Kind::Format | Kind::Clock | Kind::HighWater | Kind::Message | Kind::Retained | Kind::Session)
+        {
+            fields.at_end().ok_or_else(|| error(RestoreErrorKind::UnknownKey))?;
+        }
+        if kind == Kind::Format && content != [FORMAT] {
+            return Err(error(RestoreErrorKind::Format));
+        }
+        take(kind, first, fields, content).map_err(error)?;
+        last = Some(key);
+    }
+    Ok(last.is_some())
+}
+
+impl StoredClock {
+    /// Reads the value of [`Key::CLOCK`].
+    pub(crate) fn read(value: &[u8]) -> Result<Self, RestoreErrorKind> {
+        let mut fields = Fields::new(value);
+        let read = fields.u64().zip(fields.u64()).and_then(|read| fields.end(read));
+        let (time, batch) =
+            read.filter(|&(time, batch)| time <= MAX_NUMBER && batch <= MAX_NUMBER).ok_or(RestoreErrorKind::Value)?;
+        Ok(Self { batch, time: Instant::from_micros(time) })
+    }
+}
+
+impl Contents {
+    /// Takes the head of a message.
+    pub(crate) fn take_head(&mut self, number: u64, value: &[u8]) -> Result<(), RestoreErrorKind> {
+        let (head, bytes) = MessageHead::read(value).ok_or(RestoreErrorKind::Value)?;
+        self.0.insert(number, Content { head, parts: 0, bytes: bytes.into(), large: None });
+        Ok(())
+    }
+
+    /// Takes a part of a message. Returns whether it has a head; without one it means nothing.
+    pub(crate) fn take_part(&mut self, number: u64, part: u32, value: &[u8]) -> Result<bool, RestoreErrorKind> {
+        let Some(content) = self.0.get_mut(&number) else { return Ok(false) };
+        if part != content.parts {
+            return Err(RestoreErrorKind::Incomplete);
+        }
+        content.parts = content.parts.saturating_add(1);
+        content.bytes.extend_from_slice(value);
+        Ok(true)
+    }
+
+    pub(crate) fn contains(&self, number: u64) -> bool {
+        self.0.contains_key(&number)
+    }
+
+    /// Returns all messages, with the sizes of their contents in bytes.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.0.iter().map(|(&number, content)| (number, content.bytes.len()))
+    }
+
+    /// Returns the message with this number.
+    pub(crate) fn message(&self, number: u64) -> Result<(MessageHead, Publish<'_>), RestoreError> {
+        let error = |kind| RestoreError::of(Key::message(number), kind);
+        let content = self.0.get(&number).ok_or_else(|| error(RestoreErrorKind::Incomplete))?;
+        if content.head.size as usize != content.bytes.len() {
+            return Err(error(RestoreErrorKind::Incomplete));
+        }
+        let publish = read_content(&content.bytes).ok_or_else(|| error(RestoreErrorKind::Value))?;
+        Ok((content.head, publish))
+    }
+
+    /// Returns the payload of a message, if it is large, for all who share it. `share` makes it the first time.
+    pub(crate) fn large(
+        &mut self,
+        number: u64,
+        share: impl FnOnce(Bytes) -> Bytes,
+    ) -> Result<Option<Bytes>, RestoreError> {
+        let (_, publish) = self.message(number)?;
+        if publish.payload.len() < LARGE {
+            return Ok(None);
+        }
+        let known = self.0.get(&number).and_then(|content| content.large.clone());
+        let large = known.unwrap_or_else(|| share(Bytes::copy_from_slice(publish.payload)));
+        if let Some(content) = self.0.get_mut(&number) {
+            content.large = Some(large.clone());
+        }
+        Ok(Some(large))
+    }
+
+    /// Returns a will that was stored beside a message.
+    pub(crate) fn will(&self, number: u64, will: WillRecord) -> Result<Will, RestoreError> {
+        let (_, publish) = self.message(number)?;
+        let WillRecord { qos, retain, delay_interval } = will;
+        Ok(Will { qos, retain, delay_interval, ..Will::of_message(&publish) })
+    }
+
+    /// Returns the message of a delivery to a peer of this version: when it was accepted, its lifetime in seconds, and the
+    /// packet.
+    pub(crate) fn of_delivery(
+        &mut self,
+        record: &DeliveryRecord,
+        version: Version,
+        share: impl FnOnce(Bytes) -> Bytes,
+    ) -> Result<(Instant, u32, Stored), RestoreError> {
+        let large = self.large(record.message, share)?;
+        let (MessageHead { since, expires_after, .. }, publish) = self.message(record.message)?;
+        let properties = match version {
+            Version::V5 => {
+                PublishProperties { subscription_identifiers: record.identifiers[..].into(), ..publish.properties }
+            }
+            Version::V31 | Version::V311 => PublishProperties::default(),
+        };
+        let message =
+            MessageRef { qos: record.qos, retain: record.retain, properties: &properties, ..MessageRef::of(&publish) };
+        let error = |_| RestoreError::of(Key::message(record.message), RestoreErrorKind::Value);
+        Ok((since, expires_after, Stored::message(&message, large.as_ref(), version).map_err(error)?))
+    }
+}
+
+/// The deliveries of a session, in the order of their tokens, to be put together.
+#[derive(Default)]
+pub(crate) struct RestoredDeliveries {
+    sent: Vec<(PacketId, Flow)>,
+    released: Vec<(u32, (PacketId, Flow))>,
+    queued: Vec<Waiting>,
+    ids: BTreeSet<PacketId>,
+    /// The number above those of all deliveries.
+    next: u64,
+}
+
+impl RestoredDeliveries {
+    /// Adds a delivery, with its message: when that was accepted, its lifetime in seconds, and the packet. In the stages
+    /// after PUBREC there is no message.
+    pub(crate) fn add(
+        &mut self,
+        token: Token,
+        record: &DeliveryRecord,
+        (since, expires_after, stored): (Instant, u32, Stored),
+    ) -> Result<(), RestoreErrorKind> {
+        self.next = self.next.max(token.get().saturating_add(1));
+        let (id, stage) = match record.stage {
+            StoredStage::Queued => {
+                let kind = Queued::Message(record.qos);
+                self.queued.push(Waiting { token, since, kind, expires_after, mark: 0, tries: 0, stored });
+                return Ok(());
+            }
+            StoredStage::Sent(id) => (id, Stage::of(record.qos)),
+            StoredStage::Released { id, code, order } => (id, Stage::PubComp { code, order }),
+            StoredStage::GivenUp(id) => (id, Stage::GivenUp),
+        };
+        if !self.ids.insert(id) {
+            return Err(RestoreErrorKind::PacketIdInUse);
+        }
+        let mut flow = Flow::new(token, stage, since, 0, stored);
+        (flow.expires_after, flow.is_reported) = (expires_after, record.is_reported);
+        match record.stage {
+            StoredStage::Released { order, .. } => self.released.push((order, (id, flow))),
+            _ => self.sent.push((id, flow)),
+        }
+        Ok(())
+    }
+
+    /// Returns the deliveries, with received messages of QoS 2, and the order of the next PUBREL. The next token has at
+    /// least this number.
+    pub(crate) fn finish(self, received: Vec<PacketId>, next_token: u64) -> (Deliveries, u32) {
+        let Self { sent, mut released, queued, next, .. } = self;
+        // The orders wrap, and are close together: they ascend from half of their range below any of them.
+        let base = released.first().map_or(0, |&(order, _)| order).wrapping_sub(u32::MAX / 2);
+        released.sort_by_key(|&(order, _)| order.wrapping_sub(base));
+        let next_order = released.last().map_or(0, |&(order, _)| order.wrapping_add(1));
+        let in_flight = released.into_iter().map(|(_, flow)| flow).chain(sent);
+        let next_token = Token::from_number(next_token.max(next)).unwrap_or(Token::FIRST);
+        (Deliveries::restored(in_flight, queued, received, next_token), next_order)
+    }
+}
 
 impl Restored {
     /// Reads pairs, which are in the order of their keys; `None` if there are none.
@@ -53,99 +257,47 @@ impl Restored {
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Option<Self>, RestoreError> {
         let mut restored = Self { high_water: 1, ..Self::default() };
-        let mut last: Option<K> = None;
-        for (key, value) in pairs {
-            let (bytes, value) = (key.as_ref(), value.as_ref());
-            let error = |kind| RestoreError::new(bytes, kind);
-            if last.as_ref().is_some_and(|last| last.as_ref() >= bytes) {
-                return Err(error(RestoreErrorKind::Order));
-            }
-            if last.is_none() && bytes != &*Key::FORMAT {
-                return Err(RestoreError::of(Key::FORMAT, RestoreErrorKind::Format));
-            }
-            let (kind, numbers) = Kind::split(bytes).ok_or_else(|| error(RestoreErrorKind::UnknownKey))?;
-            let content = content_of(bytes, value).ok_or_else(|| error(RestoreErrorKind::Value))?;
-            restored.take(kind, numbers, content).map_err(error)?;
-            last = Some(key);
-        }
-        Ok(last.map(|_| restored))
+        let is_any = read_pairs(pairs, |kind, first, fields, value| restored.take(kind, first, fields, value))?;
+        Ok(is_any.then_some(restored))
     }
 
-    fn take(&mut self, kind: Kind, numbers: &[u8], value: &[u8]) -> Result<(), RestoreErrorKind> {
-        let mut fields = Fields::new(numbers);
-        let first = match kind {
-            Kind::Format | Kind::Clock => 0,
-            Kind::HighWater => fields.u8().map(u64::from).ok_or(RestoreErrorKind::UnknownKey)?,
-            _ => fields.u64().ok_or(RestoreErrorKind::UnknownKey)?,
-        };
+    fn take(&mut self, kind: Kind, first: u64, mut fields: Fields<'_>, value: &[u8]) -> Result<(), RestoreErrorKind> {
         let of_session = first == SESSION;
         match kind {
-            Kind::Format => {
-                fields.end(()).ok_or(RestoreErrorKind::UnknownKey)?;
-                if value == [FORMAT] { Ok(()) } else { Err(RestoreErrorKind::Format) }
-            }
-            Kind::Clock => {
-                fields.end(()).ok_or(RestoreErrorKind::UnknownKey)?;
-                (self.stored_at, self.batch) = read_clock(value).ok_or(RestoreErrorKind::Value)?;
-                Ok(())
-            }
+            Kind::Format => {}
+            Kind::Clock => self.clock = StoredClock::read(value)?,
             Kind::HighWater if first == Counter::Token as u64 => {
-                fields.end(()).ok_or(RestoreErrorKind::UnknownKey)?;
                 self.high_water = read_number(value).ok_or(RestoreErrorKind::Value)?.max(1);
-                Ok(())
             }
-            Kind::Message => {
-                fields.end(()).ok_or(RestoreErrorKind::UnknownKey)?;
-                let (head, bytes) = MessageHead::read(value).ok_or(RestoreErrorKind::Value)?;
-                self.messages.insert(first, Content { head, parts: 0, bytes: bytes.into() });
-                Ok(())
-            }
+            Kind::Message => self.messages.take_head(first, value)?,
             Kind::Part => {
                 let part = fields.u32().and_then(|part| fields.end(part)).ok_or(RestoreErrorKind::UnknownKey)?;
-                // A part of a message that was removed means nothing.
-                let Some(content) = self.messages.get_mut(&first) else { return Ok(()) };
-                if part != content.parts {
-                    return Err(RestoreErrorKind::Incomplete);
-                }
-                content.parts = content.parts.saturating_add(1);
-                content.bytes.extend_from_slice(value);
-                Ok(())
+                self.messages.take_part(first, part, value)?;
             }
-            Kind::Session if of_session => {
-                fields.end(()).ok_or(RestoreErrorKind::UnknownKey)?;
-                self.session = Some(value.into());
-                Ok(())
-            }
+            Kind::Session if of_session => self.session = Some(value.into()),
             Kind::Will => {
-                let number = fields.u64().and_then(|number| fields.end(number)).ok_or(RestoreErrorKind::UnknownKey)?;
-                let will = WillRecord::read(value).ok_or(RestoreErrorKind::Value)?;
+                let (number, will) = read_will(fields, value)?;
                 if of_session {
                     self.wills.push((number, will));
                 }
-                Ok(())
             }
             Kind::Received => {
-                let id = fields.u16().and_then(|id| fields.end(id)).and_then(|id| PacketId::new(id).ok());
-                let id = id.ok_or(RestoreErrorKind::UnknownKey)?;
-                if !value.is_empty() {
-                    return Err(RestoreErrorKind::Value);
-                }
+                let id = read_received(fields, value)?;
                 if of_session {
                     self.received.push(id);
                 }
-                Ok(())
             }
             Kind::Delivery => {
-                let number = fields.u64().and_then(|number| fields.end(number)).filter(|&number| number <= MAX_NUMBER);
-                let token = number.and_then(Token::from_number).ok_or(RestoreErrorKind::UnknownKey)?;
-                let delivery = DeliveryRecord::read(value).ok_or(RestoreErrorKind::Value)?;
+                let (token, delivery) = read_delivery(fields, value)?;
                 if of_session {
                     self.deliveries.push((token, delivery));
                 }
-                Ok(())
             }
-            Kind::HighWater | Kind::Session | Kind::Retained | Kind::Subscription => Err(RestoreErrorKind::UnknownKey),
+            Kind::HighWater | Kind::Session | Kind::Retained | Kind::Subscription => {
+                return Err(RestoreErrorKind::UnknownKey);
+            }
         }
+        Ok(())
     }
 
     /// Returns the value of the session's record; `None` if there is no session.
@@ -167,62 +319,33 @@ impl Restored {
         is_server: bool,
         now: Instant,
     ) -> Result<(Engine, Vec<Will>), RestoreError> {
-        let Self { session, batch, stored_at, high_water, messages, wills, received, deliveries, .. } = self;
+        let Self { session, clock, high_water, mut messages, wills, received, deliveries } = self;
         // What belongs to a session without a record means nothing.
         let is_there = session.is_some();
         let mut garbage = Garbage::default();
-        let (mut sent, mut released, mut queued) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut ids, mut used) = (BTreeSet::new(), BTreeSet::new());
-        let mut last = high_water;
+        let (mut restored, mut used) = (RestoredDeliveries::default(), BTreeSet::new());
         for (token, record) in deliveries {
             let key = Key::delivery(SESSION, token.get());
-            let is_stored = matches!(record.stage, StoredStage::Queued | StoredStage::Sent(_));
-            let content = messages.get(&record.message).filter(|_| is_stored);
-            if !is_there || (is_stored && content.is_none()) {
+            let has_message = record.has_message();
+            if !is_there || (has_message && !messages.contains(record.message)) {
                 garbage.keys.push(key); // a delivery without its message means nothing
                 continue;
             }
             if !is_server && !record.identifiers.is_empty() {
                 return Err(RestoreError::of(key, RestoreErrorKind::Value)); // only a server sends them
             }
-            last = last.max(token.get().saturating_add(1));
-            let (since, expires_after, stored) = match content {
-                Some(content) => {
-                    used.insert(record.message);
-                    restore_message(record.message, content, &record, version)?
-                }
-                None => (now, u32::MAX, Stored::default()),
+            let message = if has_message {
+                used.insert(record.message);
+                messages.of_delivery(&record, version, |large| large)?
+            } else {
+                (now, u32::MAX, Stored::default())
             };
-            let (id, stage) = match record.stage {
-                StoredStage::Queued => {
-                    let kind = Queued::Message(record.qos);
-                    queued.push(Waiting { token, since, kind, expires_after, mark: 0, tries: 0, stored });
-                    continue;
-                }
-                StoredStage::Sent(id) => (id, Stage::of(record.qos)),
-                StoredStage::Released { id, code, order } => (id, Stage::PubComp { code, order }),
-                StoredStage::GivenUp(id) => (id, Stage::GivenUp),
-            };
-            if !ids.insert(id) {
-                return Err(RestoreError::of(key, RestoreErrorKind::PacketIdInUse));
-            }
-            let mut flow = Flow::new(token, stage, since, 0, stored);
-            (flow.expires_after, flow.is_reported) = (expires_after, record.is_reported);
-            match record.stage {
-                StoredStage::Released { order, .. } => released.push((order, (id, flow))),
-                _ => sent.push((id, flow)),
-            }
+            restored.add(token, &record, message).map_err(|kind| RestoreError::of(key, kind))?;
         }
-        // The orders wrap, and are close together: they ascend from half of their range below any of them.
-        let base = released.first().map_or(0, |&(order, _)| order).wrapping_sub(u32::MAX / 2);
-        released.sort_by_key(|&(order, _)| order.wrapping_sub(base));
-        let next_order = released.last().map_or(0, |&(order, _)| order.wrapping_add(1));
-        let in_flight = released.into_iter().map(|(_, flow)| flow).chain(sent);
-        let mut restored = Vec::new();
-        let mut numbers = Vec::new();
+        let (mut restored_wills, mut numbers, mut last) = (Vec::new(), Vec::new(), high_water);
         for (number, will) in wills {
             if is_there {
-                restored.push(restore_will(number, will, &messages)?);
+                restored_wills.push(messages.will(number, will)?);
                 numbers.push(number);
                 used.insert(number);
                 last = last.max(number.saturating_add(1));
@@ -232,69 +355,39 @@ impl Restored {
         }
         let (received, lost) = if is_there { (received, Vec::new()) } else { (Vec::new(), received) };
         garbage.keys.extend(lost.into_iter().map(|id| Key::received(SESSION, id)));
-        let unused = messages.iter().filter(|(number, _)| !used.contains(number));
-        garbage.messages.extend(unused.map(|(&number, content)| (number, content.bytes.len())));
-        let deliveries = Deliveries::restored(in_flight, queued, received, token_after(last));
-        let log = ChangeLog::after(batch);
+        garbage.messages.extend(messages.sizes().filter(|(number, _)| !used.contains(number)));
+        let (deliveries, next_order) = restored.finish(received, last);
+        let log = ChangeLog::after(clock.batch);
         let mut durable =
-            Durable::restored(log, version, max_uncommitted, (stored_at, now), &session.unwrap_or_default());
+            Durable::restored(log, version, max_uncommitted, (clock.time, now), &session.unwrap_or_default());
         durable.set_counters(high_water, next_order, numbers);
         durable.remove_garbage(&garbage);
-        Ok((Engine::restored(version, durable.inside(now), durable, deliveries), restored))
+        Ok((Engine::restored(version, durable.inside(now), durable, deliveries), restored_wills))
     }
 }
 
-/// Returns the token with this number, which is that of the first token or above.
-fn token_after(number: u64) -> Token {
-    Token::from_number(number).unwrap_or(Token::FIRST)
+/// Reads the rest of the key, and the value, of a will: its number, and the record.
+pub(crate) fn read_will(mut fields: Fields<'_>, value: &[u8]) -> Result<(u64, WillRecord), RestoreErrorKind> {
+    let number = fields.u64().and_then(|number| fields.end(number)).ok_or(RestoreErrorKind::UnknownKey)?;
+    Ok((number, WillRecord::read(value).ok_or(RestoreErrorKind::Value)?))
 }
 
-/// Restores the message of a delivery.
-fn restore_message(
-    number: u64,
-    content: &Content,
-    record: &DeliveryRecord,
-    version: Version,
-) -> Result<(Instant, u32, Stored), RestoreError> {
-    let error = |kind| RestoreError::of(Key::message(number), kind);
-    if content.head.size as usize != content.bytes.len() {
-        return Err(error(RestoreErrorKind::Incomplete));
-    }
-    let publish = read_content(&content.bytes).ok_or_else(|| error(RestoreErrorKind::Value))?;
-    let properties = match version {
-        Version::V5 => {
-            PublishProperties { subscription_identifiers: record.identifiers[..].into(), ..publish.properties }
-        }
-        Version::V31 | Version::V311 => PublishProperties::default(),
-    };
-    let message =
-        MessageRef { qos: record.qos, retain: record.retain, properties: &properties, ..MessageRef::of(&publish) };
-    let large = (publish.payload.len() >= LARGE).then(|| Bytes::copy_from_slice(publish.payload));
-    let stored = Stored::message(&message, large.as_ref(), version).map_err(|_| error(RestoreErrorKind::Value))?;
-    let MessageHead { since, expires_after, .. } = content.head;
-    Ok((since, expires_after, stored))
+/// Reads the rest of the key, and the value, of a received message: its packet identifier.
+pub(crate) fn read_received(mut fields: Fields<'_>, value: &[u8]) -> Result<PacketId, RestoreErrorKind> {
+    let id = fields.u16().and_then(|id| fields.end(id)).and_then(|id| PacketId::new(id).ok());
+    let id = id.ok_or(RestoreErrorKind::UnknownKey)?;
+    if value.is_empty() { Ok(id) } else { Err(RestoreErrorKind::Value) }
 }
 
-fn restore_will(number: u64, will: WillRecord, messages: &BTreeMap<u64, Content>) -> Result<Will, RestoreError> {
-    let error = |kind| RestoreError::of(Key::message(number), kind);
-    let content = messages.get(&number).ok_or_else(|| error(RestoreErrorKind::Incomplete))?;
-    if content.head.size as usize != content.bytes.len() {
-        return Err(error(RestoreErrorKind::Incomplete));
-    }
-    let publish = read_content(&content.bytes).ok_or_else(|| error(RestoreErrorKind::Value))?;
-    let WillRecord { qos, retain, delay_interval } = will;
-    Ok(Will { qos, retain, delay_interval, ..Will::of_message(&publish) })
+/// Reads the rest of the key, and the value, of a delivery: its token, and the record.
+pub(crate) fn read_delivery(mut fields: Fields<'_>, value: &[u8]) -> Result<(Token, DeliveryRecord), RestoreErrorKind> {
+    let number = fields.u64().and_then(|number| fields.end(number)).filter(|&number| number <= MAX_NUMBER);
+    let token = number.and_then(Token::from_number).ok_or(RestoreErrorKind::UnknownKey)?;
+    Ok((token, DeliveryRecord::read(value).ok_or(RestoreErrorKind::Value)?))
 }
 
-/// Reads the value of [`Key::CLOCK`].
-fn read_clock(value: &[u8]) -> Option<(Instant, u64)> {
-    let mut fields = Fields::new(value);
-    let (time, batch) = (fields.u64()?, fields.u64()?);
-    fields.end(())?;
-    (time <= MAX_NUMBER && batch <= MAX_NUMBER).then_some((Instant::from_micros(time), batch))
-}
-
-fn read_number(value: &[u8]) -> Option<u64> {
+/// Reads a number that is a high-water mark.
+pub(crate) fn read_number(value: &[u8]) -> Option<u64> {
     let mut fields = Fields::new(value);
     let number = fields.u64()?;
     fields.end(number).filter(|&number| number <= MAX_NUMBER)

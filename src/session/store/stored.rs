@@ -22,7 +22,16 @@ use crate::session::request::Request;
 #[derive(Clone, Default)]
 pub(crate) struct Stored {
     packet: Vec<u8>,
+    /// What few packets have: a large payload, or a number in a durable store.
     payload: Option<Box<StoredPayload>>,
+}
+
+/// A stored packet as a durable store has it: the number of the message there, and its size in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InStore {
+    /// 0 if the message has no number of its own.
+    pub(crate) number: u64,
+    pub(crate) size: usize,
 }
 
 /// Fills the place of the packet identifier in a stored packet. The identifier is assigned when the packet is sent.
@@ -154,7 +163,18 @@ impl Stored {
 
     /// Returns the payload that is stored by reference.
     pub(crate) fn payload(&self) -> Option<&Bytes> {
-        self.payload.as_ref().map(|payload| &payload.bytes)
+        // A payload that is stored by reference is never empty.
+        self.payload.as_ref().map(|payload| &payload.bytes).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Returns the number that a durable store has for the message, and the size of the packet.
+    pub(crate) fn in_store(&self) -> InStore {
+        InStore { number: self.payload.as_ref().map_or(0, |payload| payload.number()), size: self.len() }
+    }
+
+    /// Sets the number that a durable store has for the message.
+    pub(crate) fn set_number(&mut self, number: u64) {
+        self.payload.get_or_insert_with(|| Box::new(StoredPayload::new(Bytes::new()))).set_number(number);
     }
 
     /// Counts the payload that is stored by reference in this account for as long as it is stored here.

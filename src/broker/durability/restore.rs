@@ -1,0 +1,334 @@
+//! A broker is restored from its pairs.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::commits::Commits;
+use super::publication::StoredPublication;
+use super::records::{RetainedRecord, SubscriptionRecord, number_of};
+use crate::broker::context::Context;
+use crate::broker::index::SessionIndex;
+use crate::broker::jobs::publication::{Publication, Source, State};
+use crate::broker::jobs::ring::{Job, Order};
+use crate::broker::jobs::turns::PrincipalIndex;
+use crate::broker::memory_use;
+use crate::broker::router::retained_message::{Publisher, RetainedMessage};
+use crate::broker::router::subscribers::Subscriber;
+use crate::broker::session::Session;
+use crate::broker::timers::Due;
+use crate::codec::PacketId;
+use crate::server::{ServerConfig, ServerSession};
+use crate::session::{
+    Contents, DeliveryRecord, Journal, LARGE, Message, MessageRef, RestoredDeliveries, ServerRecord, Stored,
+    StoredClock, Token, Will, WillInStore, WillRecord, read_delivery, read_number, read_pairs, read_received,
+    read_will,
+};
+use crate::store::{Counter, Fields, Key, Kind, RestoreError, RestoreErrorKind};
+use crate::time::Instant;
+
+/// The pairs of a broker, as they were read.
+#[derive(Default)]
+pub(in crate::broker) struct Pairs {
+    clock: StoredClock,
+    /// The high-water marks of messages and of sessions.
+    marks: (u64, u64),
+    /// The highest numbers that occur.
+    highest: (u64, u64),
+    contents: Contents,
+    /// The retained messages by number, with the values of their records.
+    retained: Vec<(u64, Box<[u8]>)>,
+    /// The sessions, in the order of their numbers.
+    sessions: Vec<SessionPairs>,
+    /// Wills of sessions that have ended: they are on their way to their subscribers.
+    wills: Vec<(u64, u64, WillRecord)>,
+    /// Pairs that mean nothing, because others are missing.
+    garbage: Vec<Key>,
+}
+
+/// The pairs of a session.
+struct SessionPairs {
+    number: u64,
+    record: Box<[u8]>,
+    wills: Vec<(u64, WillRecord)>,
+    /// The values of subscriptions.
+    subscriptions: Vec<Box<[u8]>>,
+    received: Vec<PacketId>,
+    deliveries: Vec<(Token, DeliveryRecord)>,
+}
+
+impl Pairs {
+    /// Reads pairs, which are in the order of their keys; `None` if there are none.
+    pub(in crate::broker) fn read<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Option<Self>, RestoreError> {
+        let mut read = Self::default();
+        let is_any = read_pairs(pairs, |kind, first, fields, value| read.take(kind, first, fields, value))?;
+        Ok(is_any.then_some(read))
+    }
+
+    /// The time of the last batch.
+    pub(in crate::broker) const fn stored_at(&self) -> Instant {
+        self.clock.time
+    }
+
+    fn take(&mut self, kind: Kind, first: u64, fields: Fields<'_>, value: &[u8]) -> Result<(), RestoreErrorKind> {
+        let mut fields = fields;
+        match kind {
+            Kind::Format => {}
+            Kind::Clock => self.clock = StoredClock::read(value)?,
+            Kind::HighWater => {
+                let mark = match first {
+                    first if first == Counter::Message as u64 => &mut self.marks.0,
+                    first if first == Counter::Session as u64 => &mut self.marks.1,
+                    _ => return Err(RestoreErrorKind::UnknownKey),
+                };
+                *mark = read_number(value).ok_or(RestoreErrorKind::Value)?;
+            }
+            Kind::Message => {
+                self.highest.0 = self.highest.0.max(first);
+                self.contents.take_head(first, value)?;
+            }
+            Kind::Part => {
+                let part = fields.u32().and_then(|part| fields.end(part)).ok_or(RestoreErrorKind::UnknownKey)?;
+                self.highest.0 = self.highest.0.max(first);
+                if !self.contents.take_part(first, part, value)? {
+                    self.garbage.push(Key::part(first, part));
+                }
+            }
+            Kind::Retained => {
+                RetainedRecord::read(value).ok_or(RestoreErrorKind::Value)?;
+                if !self.contents.contains(first) {
+                    return Err(RestoreErrorKind::Incomplete);
+                }
+                self.retained.push((first, value.into()));
+            }
+            Kind::Session => {
+                ServerRecord::read(value).ok_or(RestoreErrorKind::Value)?;
+                self.highest.1 = self.highest.1.max(first);
+                self.sessions.push(SessionPairs {
+                    number: first,
+                    record: value.into(),
+                    wills: Vec::new(),
+                    subscriptions: Vec::new(),
+                    received: Vec::new(),
+                    deliveries: Vec::new(),
+                });
+            }
+            Kind::Will => {
+                let (number, will) = read_will(fields, value)?;
+                if !self.contents.contains(number) {
+                    return Err(RestoreErrorKind::Incomplete);
+                }
+                match self.session(first) {
+                    Some(session) => session.wills.push((number, will)),
+                    None => self.wills.push((first, number, will)),
+                }
+            }
+            Kind::Subscription => {
+                let number = fields.u64().and_then(|number| fields.end(number)).ok_or(RestoreErrorKind::UnknownKey)?;
+                let record = SubscriptionRecord::read(value).ok_or(RestoreErrorKind::Value)?;
+                if number_of(record.filter) != number {
+                    return Err(RestoreErrorKind::Value);
+                }
+                match self.session(first) {
+                    Some(session) => session.subscriptions.push(value.into()),
+                    None => self.garbage.push(Key::subscription(first, number)),
+                }
+            }
+            Kind::Received => {
+                let id = read_received(fields, value)?;
+                match self.session(first) {
+                    Some(session) => session.received.push(id),
+                    None => self.garbage.push(Key::received(first, id)),
+                }
+            }
+            Kind::Delivery => {
+                let (token, delivery) = read_delivery(fields, value)?;
+                match self.session(first) {
+                    Some(session) => session.deliveries.push((token, delivery)),
+                    None => self.garbage.push(Key::delivery(first, token.get())),
+                }
+            }
+        }
+        // The pairs of a session that has ended keep its number.
+        if matches!(kind, Kind::Will | Kind::Subscription | Kind::Received | Kind::Delivery) {
+            self.highest.1 = self.highest.1.max(first);
+        }
+        Ok(())
+    }
+
+    /// The session with this number, if there is one.
+    fn session(&mut self, number: u64) -> Option<&mut SessionPairs> {
+        let at = self.sessions.binary_search_by_key(&number, |session| session.number).ok()?;
+        self.sessions.get_mut(at)
+    }
+}
+
+/// Restores the state of a new broker.
+pub(in crate::broker) fn restore(
+    cx: &mut Context<'_>,
+    server: &Arc<ServerConfig>,
+    pairs: Pairs,
+) -> Result<(), RestoreError> {
+    let Pairs { clock, marks, highest, mut contents, retained, sessions, wills, mut garbage } = pairs;
+    let next = (marks.0.max(highest.0.saturating_add(1)), marks.1.max(highest.1.saturating_add(1)));
+    let mut journal = Journal::restored(clock.batch, cx.config.max_uncommitted, next, marks);
+    let of_wills = sessions.iter().flat_map(|session| session.wills.iter().map(|&(number, _)| number));
+    let of_wills: BTreeSet<u64> = of_wills.chain(wills.iter().map(|&(_, number, _)| number)).collect();
+    for (number, size) in contents.sizes().filter(|(number, _)| !of_wills.contains(number)) {
+        journal.restore_message(number, size);
+    }
+    // Nothing of what follows is stored anew.
+    cx.sessions.replace_commits(None);
+    for (number, record) in retained {
+        let record = RetainedRecord::read(&record).ok_or(error(Key::retained(number), RestoreErrorKind::Value))?;
+        restore_retained(cx, &mut contents, &mut journal, number, &record)?;
+    }
+    let mut commits = Box::new(Commits::new(journal));
+    for session in sessions {
+        restore_session(cx, server, &mut contents, &mut commits, &mut garbage, session)?;
+    }
+    cx.sessions.replace_commits(Some(commits));
+    for (session, number, record) in wills {
+        let will = contents.will(number, record)?;
+        publish_will(cx, WillInStore::new(session, number, &will), &will);
+    }
+    let now = cx.now;
+    if let Some(journal) = cx.sessions.commits_mut().and_then(Commits::journal) {
+        for key in garbage {
+            journal.begin_step(now);
+            journal.remove_garbage(key);
+        }
+        journal.remove_unused(now);
+    }
+    memory_use::count_publishers(cx);
+    cx.sessions.reset_work(cx.config);
+    Ok(())
+}
+
+fn error(key: Key, kind: RestoreErrorKind) -> RestoreError {
+    RestoreError::of(key, kind)
+}
+
+fn restore_retained(
+    cx: &mut Context<'_>,
+    contents: &mut Contents,
+    journal: &mut Journal,
+    number: u64,
+    record: &RetainedRecord<'_>,
+) -> Result<(), RestoreError> {
+    let payloads = Arc::clone(cx.sessions.account().payloads());
+    let large = contents.large(number, |payload| payloads.share(payload))?;
+    let (head, publish) = contents.message(number)?;
+    let payload = if large.is_some() { &[] } else { publish.payload };
+    let message = MessageRef { payload, qos: record.qos, retain: true, ..MessageRef::of(&publish) };
+    let publisher = record.publisher.map_or(Publisher::BROKER, |client_id| cx.router.publisher_of(client_id));
+    let retained = RetainedMessage::new(&message, large.as_ref(), head.expires_after, publisher, head.since);
+    let retained = retained.map_err(|_| error(Key::message(number), RestoreErrorKind::Value))?;
+    journal.refer(number);
+    let Some(restored) = cx.router.restore_retained(cx.sessions, publish.topic, retained, number) else {
+        return Err(error(Key::retained(number), RestoreErrorKind::Value)); // there are too many topics
+    };
+    cx.timers.set(restored.expires_at, Due::Retained(restored.topic));
+    if restored.replaced != 0 {
+        journal.remove(Key::retained(restored.replaced));
+        journal.release(restored.replaced);
+    }
+    Ok(())
+}
+
+fn restore_session(
+    cx: &mut Context<'_>,
+    server: &Arc<ServerConfig>,
+    contents: &mut Contents,
+    commits: &mut Commits,
+    garbage: &mut Vec<Key>,
+    pairs: SessionPairs,
+) -> Result<(), RestoreError> {
+    let SessionPairs { number, record, wills, subscriptions, received, deliveries } = pairs;
+    let key = Key::session(number);
+    let record = ServerRecord::read(&record).ok_or(error(key, RestoreErrorKind::Value))?;
+    if cx.registry.find(cx.sessions, record.client_id).is_some() {
+        return Err(error(key, RestoreErrorKind::Value)); // a client has one session
+    }
+    let (version, now) = (record.version, cx.now);
+    let mut restored = RestoredDeliveries::default();
+    let payloads = Arc::clone(cx.sessions.account().payloads());
+    for (token, delivery) in deliveries {
+        let key = Key::delivery(number, token.get());
+        let message = if !delivery.has_message() {
+            (now, u32::MAX, Stored::default())
+        } else if contents.contains(delivery.message) {
+            let (since, expires_after, mut stored) =
+                contents.of_delivery(&delivery, version, |payload| payloads.share(payload))?;
+            stored.set_number(delivery.message);
+            stored.count_in(&payloads);
+            if let Some(journal) = commits.journal() {
+                journal.refer(delivery.message);
+            }
+            (since, expires_after, stored)
+        } else {
+            garbage.push(key); // its publication was not complete
+            continue;
+        };
+        restored.add(token, &delivery, message).map_err(|kind| error(key, kind))?;
+    }
+    let wills: Result<Vec<(u64, Will)>, _> =
+        wills.into_iter().map(|(number, will)| Ok((number, contents.will(number, will)?))).collect();
+    let mut session = ServerSession::restore_routed(Arc::clone(server), &record, number, now);
+    commits.lend(&mut session);
+    session.set_restored(&record, restored, received, wills?);
+    let has_due_will = session.has_due_will();
+    let Some(index) = cx.sessions.insert(Session::restored(session, record.owner.map(Arc::from))) else {
+        return Err(error(key, RestoreErrorKind::Value)); // there are too many sessions
+    };
+    if let Some(session) = cx.sessions.get_mut(index) {
+        commits.take_back(index, session.server_mut());
+    }
+    cx.registry.insert(cx.sessions, index);
+    for value in subscriptions {
+        restore_subscription(cx, index, number, &value)?;
+    }
+    if let Some(at) = cx.sessions.count_restored(index, has_due_will.then_some(now)) {
+        cx.timers.set(at, Due::Session(index));
+    }
+    Ok(())
+}
+
+fn restore_subscription(
+    cx: &mut Context<'_>,
+    index: SessionIndex,
+    number: u64,
+    value: &[u8],
+) -> Result<(), RestoreError> {
+    let Some(SubscriptionRecord { options, identifier, filter }) = SubscriptionRecord::read(value) else {
+        bug!("the value was read before");
+        return Ok(());
+    };
+    let subscriber = Subscriber { session: index, identifier, options };
+    if cx.router.restore_subscription(cx.sessions, filter, subscriber) {
+        return Ok(());
+    }
+    Err(error(Key::subscription(number, number_of(filter)), RestoreErrorKind::Value)) // there are too many
+}
+
+/// Publishes the will of a session that has ended: its publication was not complete.
+fn publish_will(cx: &mut Context<'_>, stored: WillInStore, will: &Will) {
+    let Ok(message) = Message::try_from(will) else { return bug!("a will that was received is a message") };
+    let Ok(publish) = message.checked() else { return bug!("a will that was received can be published") };
+    let shared = (publish.payload.len() >= LARGE).then(|| cx.sessions.share_payload(publish.payload));
+    let payload = if shared.is_some() { &[] } else { publish.payload };
+    let owned = MessageRef { payload, ..publish };
+    let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+    let message = RetainedMessage::new(&owned, shared.as_ref(), expires_after, Publisher::BROKER, cx.now);
+    let Ok(message) = message else { return bug!("a will that was received can be published") };
+    let source = Source::Will { session: None, client_id: "".into() };
+    let (state, stored) = (State::Waiting(Box::new(message)), StoredPublication::of_will(Some(stored)));
+    let job = Job::Publication(Box::new(Publication { source, state, stored }));
+    let order = Order { client_id: None, retained: publish.retain.then_some(publish.topic) };
+    if crate::broker::jobs::start(cx, PrincipalIndex::ENDS, order, job).is_none() {
+        bug!("there are fewer than 2^32 jobs");
+    }
+}
