@@ -19,7 +19,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use store::committer::{Batch, Committer, Sync};
@@ -185,9 +185,11 @@ fn load<S: Store>(open: impl Fn(&Path) -> S, dir: &Path, messages: u64, size: us
     let committer = Committer::start(store, sync).unwrap();
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let wait = || loop {
-        match committer.poll_report(&mut Context::from_waker(&waker)) {
-            Poll::Ready(report) => break report.unwrap(),
-            Poll::Pending => std::thread::park(),
+        if let Some(report) = committer.take_report() {
+            break report.unwrap();
+        }
+        if committer.poll_report(&mut Context::from_waker(&waker)).is_pending() {
+            std::thread::park();
         }
     };
     let (written, before, processor, begin) =

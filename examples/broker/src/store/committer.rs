@@ -47,6 +47,24 @@ pub(crate) trait Batch: Send + 'static {
     fn changes(&self) -> impl Iterator<Item = Change<'_>>;
 }
 
+impl Batch for mqtt_sansio::store::Batch {
+    fn number(&self) -> u64 {
+        self.number()
+    }
+
+    fn size(&self) -> usize {
+        self.size()
+    }
+
+    fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        use mqtt_sansio::store::Change;
+        self.changes().map(|change| match change {
+            Change::Put { key, value } => (key, Some(value)),
+            Change::Remove { key } => (key, None),
+        })
+    }
+}
+
 /// When a batch is reported as committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sync {
@@ -103,7 +121,7 @@ pub(crate) struct Committer<B> {
     shared: Arc<Shared<B>>,
     /// The last number that was reported.
     reported: Cell<u64>,
-    thread: Option<JoinHandle<()>>,
+    thread: Cell<Option<JoinHandle<()>>>,
 }
 
 struct Shared<B> {
@@ -142,7 +160,8 @@ impl<B: Batch> Committer<B> {
         Self::start_with(store, sync, RETRY)
     }
 
-    fn start_with(store: impl Store, sync: Sync, retry: Duration) -> io::Result<Self> {
+    /// Starts the thread, with a pause between two attempts to write to a disk that is full.
+    pub(crate) fn start_with(store: impl Store, sync: Sync, retry: Duration) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             sync,
             retry,
@@ -159,7 +178,7 @@ impl<B: Batch> Committer<B> {
                 of_thread.fail(error);
             }
         })?;
-        Ok(Self { shared, reported: Cell::new(0), thread: Some(thread) })
+        Ok(Self { shared, reported: Cell::new(0), thread: Cell::new(Some(thread)) })
     }
 
     /// Returns whether the next batch should be handed over now. While a commit is under way it should not: what changes meanwhile
@@ -192,26 +211,26 @@ impl<B: Batch> Committer<B> {
         (self.reported.replace(committed) != committed).then_some(Ok(committed))
     }
 
-    /// Waits for a [report](Self::take_report).
-    pub(crate) fn poll_report(&self, context: &mut Context<'_>) -> Poll<Result<u64, StoreError>> {
-        if let Some(report) = self.take_report() {
-            return Poll::Ready(report);
-        }
+    /// Waits until there is a [report](Self::take_report).
+    pub(crate) fn poll_report(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut queue = self.shared.lock();
+        let committed = self.shared.committed.load(Ordering::Acquire);
+        if queue.failure.is_some() || committed != self.reported.get() {
+            return Poll::Ready(());
+        }
         if !queue.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             queue.waker = Some(context.waker().clone());
         }
-        drop(queue);
-        // The thread may have had something to report just before it saw the waker.
-        self.take_report().map_or(Poll::Pending, Poll::Ready)
+        Poll::Pending
     }
 
-    /// Commits what was handed over, and closes the database.
+    /// Commits what was handed over, and closes the database. Nothing may be handed over after that.
     ///
     /// # Errors
     ///
-    /// Not all was committed: the disk is full, or it has failed.
-    pub(crate) fn close(mut self) -> Result<(), StoreError> {
+    /// Not all was committed: the disk is full, or it has failed. A failure that was [reported](Self::take_report) before is not
+    /// reported again.
+    pub(crate) fn close(&self) -> Result<(), StoreError> {
         self.end();
         let failure = self.shared.lock().failure.take();
         failure.map_or(Ok(()), Err)
@@ -220,7 +239,7 @@ impl<B: Batch> Committer<B> {
 
 impl<B> Committer<B> {
     /// Lets the thread commit what was handed over, and end.
-    fn end(&mut self) {
+    fn end(&self) {
         self.shared.lock().is_closed = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take() {

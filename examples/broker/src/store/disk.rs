@@ -18,7 +18,7 @@ use super::{Store as _, StoreError};
 
 /// A file on a disk that can be full, and that can fail.
 #[derive(Clone, Debug)]
-struct BadFile(Arc<Disk>);
+pub(crate) struct BadFile(Arc<Disk>);
 
 #[derive(Debug)]
 struct Disk {
@@ -30,7 +30,7 @@ struct Disk {
 }
 
 impl BadFile {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let file = Self(Arc::new(Disk {
             file: InMemoryBackend::new(),
             room: AtomicU64::new(u64::MAX),
@@ -41,8 +41,14 @@ impl BadFile {
         file
     }
 
-    fn set_room(&self, room: u64) {
+    /// The file cannot be longer than this from now on.
+    pub(crate) fn set_room(&self, room: u64) {
         self.0.room.store(room, Ordering::Relaxed);
+    }
+
+    /// Nothing that was written becomes permanent from now on.
+    pub(crate) fn fail_to_sync(&self) {
+        self.0.fails_to_sync.store(true, Ordering::Relaxed);
     }
 
     fn check_room(&self, end: u64) -> io::Result<()> {
@@ -123,7 +129,7 @@ fn a_disk_that_does_not_sync_is_not_tried_again() {
     let (file, all) = (BadFile::new(), batches(3));
     let mut store = RedbStore::open_file(file.clone()).unwrap();
     store.commit(all[0].changes()).unwrap();
-    file.0.fails_to_sync.store(true, Ordering::Relaxed);
+    file.fail_to_sync();
     for _ in 0..2 {
         let error = store.commit(all[1].changes()).unwrap_err();
         assert!(!error.may_retry() && matches!(error, StoreError::NotSynced { .. }), "{error:?}");

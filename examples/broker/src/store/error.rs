@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// An error of a database. Its text names the file, for the person who runs the broker.
 #[derive(Debug)]
@@ -29,6 +30,16 @@ impl StoreError {
             }
             _ => false,
         }
+    }
+
+    /// Returns the exit code of a broker that ends because of the error. It tells a supervisor whether another start makes sense:
+    /// 3 if another process has to end first, 4 if a person has to mend the database, and 5 for the disk.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::InUse { .. } => 3,
+            Self::Damaged { .. } => 4,
+            Self::Io { .. } | Self::NotSynced { .. } | Self::Panicked => 5,
+        })
     }
 }
 

@@ -11,13 +11,13 @@ pub(crate) mod redb;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
-mod disk;
+pub(crate) mod disk;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
-mod power;
+pub(crate) mod power;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub(crate) use self::error::StoreError;
 

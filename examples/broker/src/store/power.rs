@@ -18,7 +18,7 @@ const SECTOR: usize = 512;
 
 /// A file on a disk whose power fails.
 #[derive(Clone, Debug, Default)]
-struct PowerFile(Arc<Mutex<Content>>);
+pub(crate) struct PowerFile(Arc<Mutex<Content>>);
 
 #[derive(Debug, Default)]
 struct Content {
@@ -54,10 +54,15 @@ impl Write {
 }
 
 impl PowerFile {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let file = Self::default();
         create(file.clone()).unwrap();
         file
+    }
+
+    /// Lets the power fail after this number of operations.
+    pub(crate) fn fail_after(&self, operations: usize) {
+        self.lock().operations_left = Some(operations);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Content> {
@@ -75,7 +80,7 @@ impl PowerFile {
 
     /// Returns the file as it is when there is power again: of what was not synced, each sector and each change of the length is
     /// there or not.
-    fn after_power_failure(&self, random: &mut Random) -> Self {
+    pub(crate) fn after_power_failure(&self, random: &mut Random) -> Self {
         let content = self.lock();
         let mut disk = content.synced.clone();
         // Often all of it is there.
@@ -165,7 +170,7 @@ fn what_was_committed_survives_a_loss_of_power() {
         let mut file = PowerFile::new();
         let mut committed = 0;
         while committed < all.len() {
-            file.lock().operations_left = Some(random.below(200));
+            file.fail_after(random.below(200));
             let mut written = committed;
             if let Ok(mut store) = RedbStore::open_file(file.clone()) {
                 for batch in &all[committed..] {
@@ -206,7 +211,7 @@ fn lose_power_under_the_committer(sync: Sync) {
         let states = states(&all);
         let file = PowerFile::new();
         let store = RedbStore::open_file(file.clone()).unwrap();
-        file.lock().operations_left = Some(random.below(300));
+        file.fail_after(random.below(300));
         let committer = Committer::start(store, sync).unwrap();
         let (mut reported, mut failure) = (0, None);
         for batch in &all {

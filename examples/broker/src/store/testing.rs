@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 
 use super::committer::{Batch, Committer};
 use super::{Change, Pair, Store, StoreError};
@@ -34,14 +34,14 @@ impl Drop for TempDir {
 }
 
 /// A generator of numbers that always gives the same ones (xorshift64*).
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -142,9 +142,11 @@ pub(super) fn wait_for_report(committer: &Committer<Changes>) -> Result<u64, Sto
     let (waker, woken) = channel();
     let waker = Waker::from(Arc::new(Alarm(waker)));
     loop {
-        if let Poll::Ready(report) = committer.poll_report(&mut Context::from_waker(&waker)) {
+        if let Some(report) = committer.take_report() {
             return report;
         }
-        woken.recv().unwrap();
+        if committer.poll_report(&mut Context::from_waker(&waker)).is_pending() {
+            woken.recv().unwrap();
+        }
     }
 }
