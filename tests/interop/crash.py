@@ -22,7 +22,7 @@ import time
 
 sys.dont_write_bytecode = True
 
-from crash_check import BEAT, SLACK, Record, expected, readers, received, violations  # noqa: E402
+from crash_check import BEAT, SLACK, Record, expected, readers, received, retained_from, violations  # noqa: E402
 from crash_load import Guest, Member, Mosquitto, Ours, OursPublisher, PahoPublisher  # noqa: E402
 from crash_load import PahoReader, Shots, WillClient  # noqa: E402
 from harness import HOST, Failure, Program, Proxy, build_broker, build_client, find_program, free_port  # noqa: E402
@@ -100,6 +100,9 @@ class World:
         reader = PahoReader(self, f"late-{len(self.clients)}", "kept/", lasting=False, is_noted=False)
         reader.paho.publish("end/late", reader.name, 1)
         reader.wait(lambda: reader.name in reader.seen("end/late"), "the last message")
+        # Other messages may come before retained ones.
+        due = {topic for topic, allowed in retained_from(self.snapshot(), begin).items() if [] not in allowed}
+        reader.wait_a_while(lambda: due <= {message.topic for message in list(reader.messages) if message.retain})
         topics = {}
         for message in list(reader.messages):
             if message.retain:

@@ -132,20 +132,27 @@ def disordered(record):
             last[topic] = number, id
 
 
-def retained(record):
-    """A new subscriber gets the last acknowledged message of a topic, or a later one whose outcome is not known."""
+def retained_from(record, begin):
+    """Returns what a subscriber that connects at some time may get as the retained message of each topic: the last
+    acknowledged message, or a later one whose outcome was not known then."""
     acknowledged = times(record.of("acknowledged"))
     by_topic = collections.defaultdict(list)
     for message in record.of("sent"):
         if message["retain"]:
             by_topic[message["topic"]].append(message)
+    allowed = {}
+    for topic, messages in by_topic.items():
+        known = [n for n, message in enumerate(messages) if acknowledged.get(message["id"], begin) < begin]
+        ids = [message["id"] for message in messages[known[-1] if known else 0 :]]
+        allowed[topic] = [[] if id.endswith("-none") else [id] for id in ids] + ([] if known else [[]])
+    return allowed
+
+
+def retained(record):
+    """A new subscriber gets the retained message of each topic."""
     for read in record.of("read"):
-        for topic, messages in by_topic.items():
-            before = [message for message in messages if message["at"] < read["at"]]
-            begin = read["begin"]
-            known = [n for n, message in enumerate(before) if acknowledged.get(message["id"], begin) < begin]
-            allowed = [[message["id"]] for message in before[known[-1] if known else 0 :]]
-            allowed = [[] if id[0].endswith("-none") else id for id in allowed] + ([] if known else [[]])
+        earlier = Record(event for event in record.events if event["at"] < read["at"] or event["event"] != "sent")
+        for topic, allowed in retained_from(earlier, read["begin"]).items():
             got = read["topics"].get(topic, [])
             if got not in allowed:
                 yield f"the retained message of {topic} is {got}, and should be one of {allowed[:5]}"

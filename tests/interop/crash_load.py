@@ -97,6 +97,11 @@ class PahoClient(Client):
             if not self.changed.wait_for(condition, PATIENCE):
                 raise Failure(f"{self.name}: waited {PATIENCE:.0f} s in vain for {what}")
 
+    def wait_a_while(self, condition):
+        """Waits for something that may not happen, for some seconds."""
+        with self.changed:
+            self.changed.wait_for(condition, 5)
+
     def close(self):
         self.paho.on_disconnect = None
         self.paho.disconnect()
