@@ -179,12 +179,14 @@ fn run_session(cx: &mut Context<'_>, index: SessionIndex, at: Instant) {
         bug!("a session knows when its timer runs");
     }
     let (timeout, connection, is_busy) = (session.server().timeout(), session.connection(), session.is_busy());
+    let holds_connack = session.server().holds_connack();
     cx.sessions.mark_changed(index);
     if timeout > cx.now {
         return; // it was put off
     }
     // Only time in which the input of a client is taken counts against it.
     let is_waiting = is_busy
+        || holds_connack
         || cx.sessions.is_stalled(index)
         || connection.is_some_and(|id| cx.connections.is_waiting(id) || cx.connections.waits_for_turn(id));
     let now = cx.now;

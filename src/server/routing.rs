@@ -311,6 +311,11 @@ impl ServerSession {
         }
     }
 
+    /// Returns whether CONNACK waits for changes to be committed.
+    pub(crate) fn holds_connack(&self) -> bool {
+        self.engine.durable().is_some_and(Durable::holds_connack)
+    }
+
     /// Returns whether a SUBACK waits for changes to be committed.
     pub(crate) fn holds_suback(&self) -> bool {
         self.engine.durable().is_some_and(|durable| durable.held().has_requests())

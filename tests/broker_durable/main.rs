@@ -7,5 +7,8 @@ mod broker;
 #[path = "../common/server.rs"]
 mod server;
 
+mod crashes;
+mod restored;
 mod schedules;
+mod waiting;
 mod world;

@@ -178,6 +178,16 @@ impl Net {
         self.flush();
     }
 
+    /// Loses all connections.
+    pub(crate) fn end_all_connections(&mut self) {
+        for peer in 0..self.ends.len() {
+            if !std::mem::replace(&mut self.ends[peer].is_over, true) {
+                self.broker.closed(self.now, self.ends[peer].id);
+            }
+        }
+        self.flush();
+    }
+
     /// Loses all connections and ends all sessions that the notices since the last look tell of.
     pub(crate) fn end_all(&mut self) {
         for peer in 0..self.ends.len() {
@@ -432,6 +442,11 @@ impl Net {
             let taken = end.unsent.len() - input.len();
             end.unsent.drain(..taken);
         }
+    }
+
+    /// Stops looking at what a client has received so far.
+    pub(crate) fn forget(&mut self, peer: Peer) {
+        self.received_bytes(peer);
     }
 
     /// Removes the acknowledgements of the client's own messages from the received bytes.

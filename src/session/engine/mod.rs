@@ -268,17 +268,19 @@ impl Engine {
         self.release(limits)
     }
 
-    /// Sends what has waited for batches that are committed now. Returns whether input was left that is taken from now on.
+    /// Sends what has waited for batches that are committed now. Returns whether the peer's silence until now does not count:
+    /// input was left that is taken from now on, or CONNACK was not sent.
     pub(crate) fn release(&mut self, limits: &ConnectionLimits) -> bool {
         let Some(durable) = self.effects.durable_mut() else { return false };
-        if durable.release_connack() {
+        let is_connack = durable.release_connack();
+        if is_connack {
             self.link.hold(false);
         }
         if limits.is_open {
             let Self { now, link, effects, deliveries } = self;
             Release { now: *now, link, deliveries, effects, max_packet_size: limits.max_packet_size }.send();
         }
-        self.link.has_left_input()
+        is_connack || self.link.has_left_input()
     }
 
     /// Returns the operations that have no outcome: those in flight, then the queued ones.

@@ -360,6 +360,12 @@ impl Durable {
         self.connack_waits_for != 0
     }
 
+    /// Returns whether CONNACK waits.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) const fn holds_connack(&self) -> bool {
+        self.connack_waits_for != 0
+    }
+
     /// Returns whether CONNACK does not have to wait any longer.
     pub(crate) fn release_connack(&mut self) -> bool {
         let Some(journal) = &self.journal else { return false };
