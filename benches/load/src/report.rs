@@ -173,19 +173,17 @@ fn range(measurements: &[Option<Measurement>]) -> (f64, f64) {
 /// The times of restarts.
 pub(crate) fn restarts(restarts: &[Restart]) -> String {
     let mut report = String::from(
-        "\n| state | files (MiB) | start after a clean end (s) | peak memory (MiB) | start after SIGKILL (s) | peak memory (MiB) |\n\
-         |---|---:|---:|---:|---:|---:|\n",
+        "\n| state | files (MiB) | start after a clean end (s) | CPU (s) | peak memory (MiB) | start after SIGKILL (s) | CPU (s) | \
+         peak memory (MiB) |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     for Restart { content, size, after_end, after_kill } in restarts {
-        let _ = writeln!(
-            report,
-            "| {content} | {} | {:.2} | {} | {:.2} | {} |",
-            mebibytes(*size),
-            after_end.0.as_secs_f64(),
-            mebibytes(after_end.1),
-            after_kill.0.as_secs_f64(),
-            mebibytes(after_kill.1),
-        );
+        let _ = write!(report, "| {content} | {} |", mebibytes(*size));
+        for start in [after_end, after_kill] {
+            let (time, cpu) = (start.time.as_secs_f64(), start.cpu.as_secs_f64());
+            let _ = write!(report, " {time:.2} | {cpu:.2} | {} |", mebibytes(start.peak));
+        }
+        report += "\n";
     }
     report
 }

@@ -30,9 +30,16 @@ pub(crate) struct Restart {
     pub(crate) content: String,
     /// The size of the files, in bytes.
     pub(crate) size: u64,
-    /// The time until the broker listens, after a clean end and after a kill, and its peak memory then, in bytes.
-    pub(crate) after_end: (Duration, u64),
-    pub(crate) after_kill: (Duration, u64),
+    pub(crate) after_end: Start,
+    pub(crate) after_kill: Start,
+}
+
+/// What a broker has used until it listened.
+pub(crate) struct Start {
+    pub(crate) time: Duration,
+    pub(crate) cpu: Duration,
+    /// The peak memory, in bytes.
+    pub(crate) peak: u64,
 }
 
 /// Fills a broker with retained messages, then another one with sessions, and starts each of them again.
@@ -99,8 +106,8 @@ fn restart(
         let begin = Instant::now();
         let broker = brokers.start_with(Kind::Ours, &storage)?;
         let time = begin.elapsed();
-        let peak = broker.process.memory()?.peak;
-        Ok::<_, anyhow::Error>((broker, (time, peak)))
+        let start = Start { time, cpu: broker.process.cpu()?, peak: broker.process.memory()?.peak };
+        Ok::<_, anyhow::Error>((broker, start))
     };
     let (broker, after_end) = start()?;
     broker.kill();
