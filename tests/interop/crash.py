@@ -5,8 +5,8 @@
 
 The broker has --data, and is killed with SIGKILL at moments that the seed decides, under messages of QoS 1 and 2 of
 clients of three projects, with retained messages, lasting and expiring sessions, delayed wills and shared
-subscriptions. `crash_check.py` says what must be true. Two other kinds of runs show that these rules are right, and
-that they bite:
+subscriptions. Some of the clients are killed, too. `crash_check.py` says what must be true. Two other kinds of runs show
+that these rules are right, and that they bite:
 
     --instead cut     the broker lives on, and all connections are cut at those moments: nothing may be wrong
     --instead forget  the broker is killed and has no --data: much must be wrong
@@ -141,6 +141,7 @@ def run(world, kills):
     ]
     for publisher in publishers:
         publisher.start()
+    programs = [readers[0], readers[3], publishers[0]]  # with sessions of their own in a directory
     guests = []
     for number in range(kills):
         # Every will and every expiry takes seconds: there are some at a time.
@@ -154,6 +155,8 @@ def run(world, kills):
         time.sleep(before)
         for victim in early:
             victim.cut()
+        if world.random.random() < 0.3:
+            world.random.choice(programs).kill()
         time.sleep(pause - before)
         world.kill(*(victim for victim in victims if victim not in early))
         if number % 10 == 9 or number == kills - 1:
@@ -208,7 +211,7 @@ def main():
     finally:
         world.close()
     record = world.snapshot()
-    counts = {name: len(record.of(name)) for name in ("sent", "acknowledged", "received", "killed", "connected")}
+    counts = {name: len(record.of(name)) for name in ("sent", "acknowledged", "received", "killed", "client killed", "connected")}
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
     if arguments.save:
         record.save(arguments.save)

@@ -27,10 +27,11 @@ class Record:
     acknowledged  id                        the message is the broker's: PUBACK or PUBCOMP
     refused       id, outcome               the client will not send the message again, and it is not acknowledged
     subscribed    client, topics, qos, group  SUBACK; topics is the beginning of all topics that match
-    received      client, id, qos
+    received      client, id, qos, run      run is the number of times that the client was killed before
     connected     client, present           CONNACK, with session present
     left          client, expiry            DISCONNECT with a session expiry in seconds
     cut           client, id, delay         the connection of a client ended with a will, whose delay is in seconds
+    client killed client
     killed
     started                                 the broker listens again
     read          begin, topics             the retained messages of a new subscriber: a list of ids for each topic
@@ -102,14 +103,19 @@ def lost(record):
 
 
 def twice(record):
-    """A message of QoS 2 has reached no subscriber and no group twice."""
-    by_client = received(record)
+    """A message of QoS 2 has reached no subscriber and no group twice. A client that was killed may print a message again,
+    because it prints a message before it stores that."""
     exact = {message["id"] for message in record.of("sent") if message["qos"] == 2}
+    in_run = collections.Counter((e["client"], e["id"], e.get("run", 0)) for e in record.of("received"))
     for (name, _), members in readers(record).items():
         if any(member["qos"] != 2 for member in members):
             continue
-        got = sum((by_client[member["client"]] for member in members), collections.Counter())
-        again = [id for id, count in got.items() if count > 1 and id in exact]
+        clients = {member["client"] for member in members}
+        by_id = collections.defaultdict(list)
+        for (client, id, _), count in in_run.items():
+            if client in clients and id in exact:
+                by_id[id].append((client, count))
+        again = [id for id, got in by_id.items() if len({c for c, _ in got}) > 1 or any(n > 1 for _, n in got)]
         if again:
             yield f"{name} has got {len(again)} messages of QoS 2 more than once: {again[:5]}"
 

@@ -1,5 +1,6 @@
 """Clients that go on while their broker is killed, and record what they see."""
 
+import random
 import re
 import socket
 import subprocess
@@ -135,30 +136,51 @@ class PahoReader(PahoClient):
 
 
 class LineReader(Client):
-    """A program that prints a line for each message."""
+    """A program that prints a line for each message. It may be killed and run again."""
 
     group, qos = None, 2
 
     def __init__(self, world, name, topics, arguments):
         super().__init__(world, name)
-        self.topics = topics
-        self.program = Program(name, arguments)
-        world.programs.append(self.program)
+        self.topics, self.arguments, self.runs = topics, arguments, []
+        self.start()
         self.thread = threading.Thread(target=self._follow, daemon=True)
 
-    def _follow(self):
-        place = 0
+    def start(self):
+        self.program = Program(self.name, self.arguments)
+        self.world.programs.append(self.program)
+        self.runs.append(self.program)
+
+    def kill(self):
+        self.world.note("client killed", client=self.name)
+        self.program.process.kill()
+        self.program.end()
+        self.start()
+
+    def lines(self, stream):
+        """Yields the lines that all runs of the program print, with the number of the run."""
+        run = place = 0
         while not self.world.is_over:
-            with self.program.changed:
-                self.program.changed.wait_for(lambda: len(self.program.out) > place or self.world.is_over, 0.5)
-                lines = self.program.out[place:]
+            program = self.runs[run]
+            collected = getattr(program, stream)
+            with program.changed:
+                program.changed.wait_for(lambda: len(collected) > place or self.world.is_over, 0.5)
+                is_at_end, lines = program.at_end == 2, collected[place:]
             for line in lines:
-                fields = line.split("\t")
-                self.world.note("received", client=self.name, id=fields[3], qos=int(fields[1]))
+                yield run, line
             place += len(lines)
-            if self.program.process.poll() is not None and not self.world.is_over:
-                self.failure = f"it has ended\n{self.program.tail()}"
-                return
+            if is_at_end and run + 1 < len(self.runs):
+                run, place = run + 1, 0
+            elif is_at_end and program is self.program and not self.world.is_over:
+                time.sleep(0.5)  # it may be killed, and not run again yet
+                if program is self.program:
+                    self.failure = f"it has ended\n{program.tail()}"
+                    return
+
+    def _follow(self):
+        for run, line in self.lines("out"):
+            fields = line.split("\t")
+            self.world.note("received", client=self.name, id=fields[3], qos=int(fields[1]), run=run)
 
     def subscribed(self):
         self.world.note("subscribed", client=self.name, topics=self.topics, qos=self.qos, group=self.group)
@@ -166,25 +188,20 @@ class LineReader(Client):
 
 
 class Ours(LineReader):
-    """The example client as a subscriber of QoS 2."""
+    """The example client as a subscriber of QoS 2, with a session in a directory."""
 
     def __init__(self, world, name, topics):
         filter = f"$share/{self.group}/{topics}#" if self.group else f"{topics}#"
-        arguments = [world.client_program, "subscribe", *lasting(world, name), "--filter", filter, "--qos", 2]
+        session = lasting(world, name) + stored(world, name)
+        arguments = [world.client_program, "subscribe", *session, "--filter", filter, "--qos", 2]
         super().__init__(world, name, topics, arguments)
         threading.Thread(target=self._follow_session, daemon=True).start()
 
     def _follow_session(self):
         """Records whether its session was there, which it logs."""
-        place = 0
-        while not self.world.is_over:
-            with self.program.changed:
-                self.program.changed.wait_for(lambda: len(self.program.err) > place or self.world.is_over, 0.5)
-                lines = self.program.err[place:]
-            for line in lines:
-                if match := re.search("connected: (.*) session", line):
-                    self.world.note("connected", client=self.name, present=match[1] == "resumed")
-            place += len(lines)
+        for _, line in self.lines("err"):
+            if match := re.search("connected: (.*) session", line):
+                self.world.note("connected", client=self.name, present=match[1] == "resumed")
 
     def wait_until_subscribed(self):
         self.program.wait_for_error_line("subscribed:")
@@ -225,6 +242,10 @@ def lasting(world, name):
     return ["--host", HOST, "--port", world.port, *session, "--reconnect", "--backoff", "0..0", "--request-tries", 0]
 
 
+def stored(world, name):
+    return ["--data", f"{world.folder.name}/{name}"]
+
+
 # Publishers.
 
 
@@ -262,35 +283,64 @@ class Publisher(Client):
 
 
 class OursPublisher(Publisher):
-    """The example client, which publishes lines."""
+    """The example client, which publishes lines, and has its session in a directory. It may be killed and run again."""
 
     def __init__(self, world, name, topic):
         super().__init__(world, name, topic)
-        arguments = ["publish", *lasting(world, name), "--topic", topic, "--qos", 2, "--lines"]
-        self.program = Program(name, [world.client_program, *arguments, "--max-in-flight", IN_FLIGHT], with_input=True)
-        world.programs.append(self.program)
-        self.ids, self.place = [], 0
+        self.lock, self.by_token = threading.Lock(), {}
+        self.run()
+
+    def run(self):
+        arguments = ["publish", *lasting(self.world, self.name), *stored(self.world, self.name), "--qos", 2]
+        arguments += ["--topic", self.topic, "--lines", "--max-in-flight", IN_FLIGHT]
+        self.program = Program(self.name, [self.world.client_program, *arguments], with_input=True)
+        self.world.programs.append(self.program)
+        # The lines of this run, the token of the first one, and the number of outcomes that were read.
+        self.ids, self.first, self.place = [], None, 0
+        self.program.wait_for_error_line("connected:")
+        earlier = (re.search("message ([0-9]+) .*of a run before", line) for line in self.program.err)
+        self.earlier = {int(match[1]) for match in earlier if match}
+
+    def kill(self):
+        with self.lock:
+            self.world.note("client killed", client=self.name)
+            self.program.process.kill()
+            self.program.end()
+            self.follow()
+            self.run()
 
     def publish_next(self):
-        if len(self.ids) - self.place < 2 * IN_FLIGHT:
-            id = self.next_id()
-            self.sent(id, self.topic)
-            self.ids.append(id)
-            self.program.write(id)
-        self.follow()
+        with self.lock:
+            self.follow()
+            # The token of the first line is known by its outcome.
+            open = len(self.ids) + len(self.earlier) - self.place
+            if open < 2 * IN_FLIGHT if self.first else not self.ids:
+                id = self.next_id()
+                self.sent(id, self.topic)
+                self.ids.append(id)
+                if self.first:
+                    self.by_token[self.first + len(self.ids) - 1] = id
+                self.program.write(id)
 
     def follow(self):
         with self.program.changed:
             lines = self.program.out[self.place :]
         for line in lines:
-            number, outcome = line.split("\t")[:2]
+            token, outcome = line.split("\t")[:2]
+            token = int(token)
+            if not self.first and token not in self.earlier:
+                self.first = token
+                self.by_token[token] = self.ids[0]
             event = {} if outcome == "acknowledged" else {"outcome": outcome}
-            self.world.note("refused" if event else "acknowledged", id=self.ids[int(number) - 1], **event)
+            # The line of a token is not known if the program was killed before the first outcome.
+            if token in self.by_token:
+                self.world.note("refused" if event else "acknowledged", id=self.by_token[token], **event)
         self.place += len(lines)
 
     def finish(self):
         super().finish()
-        self.program.wait_until(lambda: len(self.program.out) >= len(self.ids), "all outcomes")
+        count = len(self.ids) + len(self.earlier)
+        self.program.wait_until(lambda: len(self.program.out) >= count, "all outcomes")
         self.follow()
 
 
@@ -344,7 +394,7 @@ class PahoPublisher(Publisher):
 
 
 class Shots(Publisher):
-    """mosquitto_pub, once for each message. When it has succeeded, the message is acknowledged."""
+    """mosquitto_pub, once for each message. When it has succeeded, the message is acknowledged. Some are killed."""
 
     def __init__(self, world, name, topic):
         super().__init__(world, name, topic, 0.1)
@@ -355,7 +405,7 @@ class Shots(Publisher):
         program = [self.world.mosquitto[1], "-h", HOST, "-p", str(self.world.port), "-i", id, "-q", "2"]
         program += ["-t", self.topic, "-m", id]
         done = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 3
+        end = time.monotonic() + (random.uniform(0, 0.02) if self.count % 8 == 0 else 3)
         while done.poll() is None and time.monotonic() < end and not self.is_finished:
             time.sleep(0.005)
         if done.poll() is None:
