@@ -103,7 +103,7 @@ impl Brokers {
 /// Features that cost time are switched off, and no limit makes mosquitto drop a message. (With a limit of messages in
 /// flight, mosquitto 2.0 disconnects a client of 3.x that exceeds it.)
 fn mosquitto_configuration(address: SocketAddr, storage: &Storage) -> String {
-    // Started by root, mosquitto changes to another user, who cannot write to the directory.
+    // By default mosquitto changes from root to another user, which has no permission to write to the directory.
     let stored = |dir: &Path| {
         format!("user root\npersistence true\npersistence_location {}/\nautosave_interval 1\n", dir.display())
     };

@@ -34,7 +34,7 @@ pub(crate) struct Restart {
     pub(crate) after_kill: Start,
 }
 
-/// What a broker has used until it listened.
+/// The resources that a broker has used until it listened.
 pub(crate) struct Start {
     pub(crate) time: Duration,
     pub(crate) cpu: Duration,
@@ -72,7 +72,7 @@ pub(crate) fn measure(brokers: &Brokers, arguments: &RestartArguments) -> Result
     Ok(results)
 }
 
-/// Counts what is done.
+/// Counts the operations that are complete.
 struct Counts {
     address: SocketAddr,
     done: u32,

@@ -141,12 +141,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     sys_interval: u32,
     /// Store retained messages, and the sessions that outlive their connections with their subscriptions and messages, in a
-    /// database in this directory. What the broker acknowledges then survives a crash. The directory is created if necessary;
-    /// only one process at a time can use it. By default all of this is lost when the broker ends
+    /// database in this directory, so that they survive a crash from the acknowledgement on. The directory is created if
+    /// necessary; only one process at a time can use it. By default all of this is lost when the broker ends
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// When changes become permanent: `always` before they are acknowledged, or at most this time later, which may have
-    /// decimals. What was acknowledged in this time may be lost in a crash
+    /// decimals. A crash may lose the changes of this time
     #[arg(long, value_name = "always|SECONDS", default_value = "always", requires = "data")]
     pub(crate) sync: committer::Sync,
 }

@@ -140,7 +140,7 @@ impl Client {
 
 /// The power fails while messages of each QoS, retained ones too, are on their way; again and again, until all have arrived.
 #[test]
-fn what_was_acknowledged_survives_a_loss_of_power() {
+fn acknowledged_messages_survive_a_loss_of_power() {
     const COUNT: usize = 40;
     let (mut losses, mut failed_opens) = (0, 0);
     for seed in 0..12 {
@@ -255,7 +255,7 @@ fn clients_wait_while_the_disk_is_full() {
     file.set_room(u64::MAX);
     let mut late = Client::subscriber("late", "t");
     with(&file, |address, _| late.run(address, |it| !it.received.is_empty())).unwrap();
-    assert_eq!(late.received, [("1".to_owned(), 1)].into(), "what was acknowledged is there");
+    assert_eq!(late.received, [("1".to_owned(), 1)].into(), "the acknowledged message is there");
 }
 
 #[test]

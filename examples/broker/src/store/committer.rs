@@ -224,7 +224,7 @@ impl<B: Batch> Committer<B> {
         Poll::Pending
     }
 
-    /// Commits what was handed over, and closes the database. Nothing may be handed over after that.
+    /// Commits the submitted batches, and closes the database. No batch may be submitted after that.
     ///
     /// # Errors
     ///

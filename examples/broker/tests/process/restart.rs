@@ -42,7 +42,7 @@ impl Drop for Directory {
     }
 }
 
-/// A client of 5.0 that sends what it is told. Its session expires an hour after its connection.
+/// A client of 5.0 that a test controls packet by packet. Its session expires an hour after its connection.
 struct Client {
     stream: TcpStream,
     input: Vec<u8>,
@@ -141,8 +141,8 @@ impl Client {
     }
 }
 
-/// What a client with QoS 1 and 2 is owed in each stage, what it owes, retained messages, and a will with a delay, which begins
-/// when `end` ends the connection, or else when the next broker starts.
+/// Deliveries of QoS 1 and 2 in each stage in both directions, retained messages, and a will with a delay survive an end. The
+/// delay begins when `end` ends the connection, at the time that it returns, or else when the next broker starts.
 fn survives(end: impl Fn(&mut Broker) -> Option<Instant>) {
     let directory = Directory::new();
     let mut broker = directory.start();
@@ -212,7 +212,7 @@ fn survives(end: impl Fn(&mut Broker) -> Option<Instant>) {
 }
 
 #[test]
-fn what_was_acknowledged_survives_the_end() {
+fn acknowledged_state_survives_the_end() {
     survives(|broker| {
         let begin = Instant::now();
         broker.signal("TERM");
@@ -222,7 +222,7 @@ fn what_was_acknowledged_survives_the_end() {
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_kill() {
+fn acknowledged_state_survives_a_kill() {
     survives(|broker| {
         broker.child.kill().unwrap();
         None
@@ -231,7 +231,7 @@ fn what_was_acknowledged_survives_a_kill() {
 
 /// With a sync that is late, a clean end loses nothing.
 #[test]
-fn what_may_be_late_is_stored_at_the_end() {
+fn changes_that_may_be_late_are_stored_at_the_end() {
     let directory = Directory::new();
     let mut broker = Broker::start(&["--data", directory.name(), "--sync", "3600"], "warn");
     let mut client = Client::connect(&broker, "c", "CONNACK");
