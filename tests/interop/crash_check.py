@@ -29,6 +29,7 @@ class Record:
     subscribed    client, topics, qos, group  SUBACK; topics is the beginning of all topics that match
     received      client, id, qos, run      run is the number of times that the client was killed before
     connected     client, present           CONNACK, with session present
+    came          client                    a client begins to connect
     left          client, expiry            DISCONNECT with a session expiry in seconds
     cut           client, id, delay         the connection of a client ended with a will, whose delay is in seconds
     client killed client
@@ -165,17 +166,22 @@ def retained(record):
 
 
 def sessions(record):
-    """A session is there until it expires, and not after that."""
-    left, seen = {}, set()
+    """A session is there until it expires, and not after that, unless a kill has come between the new session and its
+    CONNACK."""
+    left, came, seen, cut = {}, {}, set(), -1
     for event in record.events:
         client = event.get("client")
-        if event["event"] == "left":
+        if event["event"] in ("killed", "cut off"):
+            cut = event["at"]
+        elif event["event"] == "came":
+            came[client] = event["at"]
+        elif event["event"] == "left":
             left[client] = event
         elif event["event"] == "connected":
             gone = left.pop(client, None)
             away = event["at"] - gone["at"] if gone else None
             if gone and away > gone["expiry"] + SLACK:
-                if event["present"]:
+                if event["present"] and not came.get(client, event["at"]) < cut:
                     yield f"{client} has a session {away:.1f} s after it left with an expiry of {gone['expiry']} s"
             elif client in seen and not event["present"] and not (gone and away > gone["expiry"] - SLACK):
                 yield f"{client} has lost its session"

@@ -469,6 +469,7 @@ class Guest(Client):
 
     def _visit(self):
         client = PahoClient(self.world, self.name, self.expiry)
+        self.world.note("came", client=self.name)
         client.connect()
         # When a kill ends the connection first, it connects again: the session is not older than this.
         client.paho.disconnect()
