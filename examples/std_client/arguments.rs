@@ -323,7 +323,7 @@ impl ConnectionArguments {
             min_backoff: self.backoff.0,
             max_backoff: self.backoff.1,
             durable: self.data.is_some(),
-            seed: RandomState::new().build_hasher().finish(), // seeded by the system
+            seed: RandomState::new().build_hasher().finish() as u32, // seeded by the system
             ..ClientConfig::default()
         }
     }

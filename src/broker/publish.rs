@@ -426,6 +426,9 @@ fn end_stored(
     if cx.sessions.commits().is_none() {
         return;
     }
+    // It is written once more.
+    let bytes = content.as_ref().map_or(0, |it| it.payload.len().saturating_add(it.message.topic.as_bytes().len()));
+    cx.work().spend_more_bytes(bytes);
     let client_id = from.and_then(|index| cx.sessions.client_id(index)).map(Box::<str>::from);
     let qos = retained.and_then(|reference| cx.router.stored_qos(reference));
     let record = qos.map(|qos| RetainedRecord { qos, publisher: client_id.as_deref() });

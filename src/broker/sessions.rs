@@ -312,7 +312,7 @@ impl Sessions {
         };
         if let Some(commits) = commits {
             commits.take_back(index, session.server_mut());
-            if action.is_none() && !input.is_empty() && commits.is_full() {
+            if action.is_none() && session.server().has_left_input() && commits.is_full() {
                 commits.stall(index);
             }
         }

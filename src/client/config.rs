@@ -145,7 +145,7 @@ pub struct ClientConfig {
     /// Seed of the random part of the pauses that [`backoff`](super::ClientSession::backoff) suggests. Default: 0. The
     /// random part also depends on the client identifier, so clients with different identifiers need no seed. Set the
     /// seed in tests, and for clients whose identifiers the server assigns, which are all empty until then.
-    pub seed: u64,
+    pub seed: u32,
     /// Whether the session is durable: it reports its [changes](super::ClientSession::changes) to be stored, and sends
     /// nothing that depends on changes that are not stored, so that it survives a crash. Default: false.
     pub durable: bool,

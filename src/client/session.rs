@@ -153,7 +153,7 @@ impl ClientSession {
     /// acceptance of a connection alone does not, unless the configuration says so.
     pub fn backoff(&self) -> Duration {
         let ClientConfig { min_backoff, max_backoff, client_id, seed, .. } = &self.config;
-        self.backoff.pause(*min_backoff, *max_backoff, client_id, *seed)
+        self.backoff.pause(*min_backoff, *max_backoff, client_id, (*seed).into())
     }
 
     /// Stores the record of a durable session.

@@ -30,7 +30,7 @@ use crate::codec::{Delivery, EncodeError, PacketId, PublishProperties, QoS, Subs
 use crate::heap_size;
 use crate::session::{
     AckHandle, Admission, Deliveries, Durable, Endpoint, Engine, Journal, LARGE, MessageRef, PayloadAccount,
-    PublishError, RestoredDeliveries, ServerRecord, Transmit, Will,
+    PublishError, RestoredDeliveries, ServerRecord, StoredWill, Transmit, Will,
 };
 use crate::time::Instant;
 
@@ -301,10 +301,11 @@ impl ServerSession {
     ) {
         let (deliveries, next_order) = deliveries.finish(received, 0);
         self.engine.set_deliveries(deliveries);
-        let (numbers, wills) = wills.into_iter().unzip();
+        let stored_wills = wills.iter().map(|(number, will)| StoredWill::new(*number, will)).collect();
         if let Some(durable) = self.engine.durable_mut() {
-            durable.set_counters(0, next_order, numbers);
+            durable.set_counters(0, next_order, stored_wills);
         }
+        let wills = wills.into_iter().map(|(_, will)| will).collect();
         self.set_wills(record, wills);
         if record.ends.is_none() {
             self.store_session();
@@ -314,6 +315,11 @@ impl ServerSession {
     /// Returns whether CONNACK waits for changes to be committed.
     pub(crate) fn holds_connack(&self) -> bool {
         self.engine.durable().is_some_and(Durable::holds_connack)
+    }
+
+    /// Returns whether input was left because too many changes are not committed, or too many answers wait.
+    pub(crate) fn has_left_input(&self) -> bool {
+        self.engine.has_left_input()
     }
 
     /// Returns whether a SUBACK waits for changes to be committed.

@@ -205,10 +205,10 @@ impl ServerSession {
 
     /// Discards the will of the last connection.
     fn discard_will(&mut self) {
-        if let Some(will) = self.will.take()
+        if self.will.take().is_some()
             && let Some(durable) = self.engine.durable_mut()
         {
-            durable.discard_last_will(&will);
+            durable.discard_last_will();
         }
     }
 
@@ -411,8 +411,8 @@ impl ServerSession {
         if wills.is_empty() {
             self.due_wills = None;
         }
-        if let (Some(durable), Some(will)) = (self.engine.durable_mut(), &first) {
-            durable.publish_first_will(will);
+        if let (Some(durable), Some(_)) = (self.engine.durable_mut(), &first) {
+            durable.publish_first_will();
         }
         first.map(|will| Action::Will(Box::new(will)))
     }
@@ -460,7 +460,7 @@ impl ServerSession {
             && let Some(will) = self.will.take()
         {
             if let Some(durable) = self.engine.durable_mut() {
-                durable.publish_last_will(&will);
+                durable.publish_last_will();
             }
             self.store_session();
             return Some(Action::Will(will));

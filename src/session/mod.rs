@@ -82,7 +82,7 @@ pub(crate) use self::{
     outcome::Done,
     request::Request,
     retry::is_passing,
-    store::durable::Durable,
+    store::durable::{Durable, StoredWill},
     store::records::{ClientRecord, ServerRecord},
     store::restore::{Restored, RestoredDeliveries},
 };

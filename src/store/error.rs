@@ -1,4 +1,4 @@
-//! The error of restoring a session.
+//! The error of restoring a session or a broker.
 
 use core::fmt;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::key::{Key, Kind};
 
-/// The error of restoring a session from its pairs: a pair that cannot be read, or that contradicts another one.
+/// The error of restoring a session, or a broker, from its pairs: a pair that cannot be read, or that contradicts another one.
 ///
 /// A caller that prefers to lose a part of the state may leave out the pair with this [`key`](Self::key), and restore
 /// again; the text says what is lost.
@@ -90,14 +90,14 @@ impl fmt::Display for Lost<'_> {
         match kind {
             Kind::Format => f.write_str("the version of the format"),
             Kind::Clock => f.write_str("the time of the last batch"),
-            Kind::HighWater => f.write_str("the number of the last token"),
+            Kind::HighWater => f.write_str("the number of the last token, message or session"),
             Kind::Message => write!(f, "message {last}, with its deliveries"),
             Kind::Part => write!(f, "key {key:02x?}, a part of a message"),
             Kind::Retained => write!(f, "retained message {last}"),
             Kind::Session => write!(f, "session {last}, with all that belongs to it"),
             Kind::Will => write!(f, "will {last}"),
             Kind::Subscription => write!(f, "subscription {last}"),
-            Kind::Received => write!(f, "key {key:02x?}, a received message of QoS 2"),
+            Kind::Received => write!(f, "key {key:02x?}, a received message of QoS 2, which may come again"),
             Kind::Delivery => write!(f, "delivery {last}"),
         }
     }

@@ -1,7 +1,8 @@
 //! State that must survive a crash: batches of changes to keys and values, and their byte form for a file.
 //!
-//! A durable session reports the changes of its state as batches. The caller stores each batch atomically, in a database
-//! or in a file, and then confirms it; what the acknowledgements of the session promise is stored before they are sent:
+//! A durable session, and a durable broker, report the changes of their state as batches. The caller stores each batch
+//! atomically, in a database or in a file, and then confirms it; what acknowledgements promise is stored before they are
+//! sent:
 //!
 //! ```
 //! # use mqtt_sansio::client::{ClientConfig, ClientSession};
@@ -25,6 +26,8 @@
 //! A batch that could not be stored is stored again, unchanged, or the session is dropped: there is no way back.
 //!
 //! # What waits for what
+//!
+//! This holds for a session; [`broker`](crate::broker#what-survives-a-crash) says what holds for a broker.
 //!
 //! | packet | waits |
 //! |---|---|
@@ -67,21 +70,28 @@
 //! |---|---|---|
 //! | `00` | | the version of the format |
 //! | `01` | | the time and the number of the last batch |
-//! | `02` | counter (1) | a number above all numbers that were used, in steps of 1,024 |
+//! | `02` | counter (1): tokens, messages, sessions | a number above all numbers that were used, in steps of 1,024 |
 //! | `10` | message (8) | the time and the lifetime of a message, and the message, as a PUBLISH of 5.0 with QoS 0 |
 //! | `11` | message (8), part (4) | a part of a message that has no room in one value |
-//! | `18` | message (8) | a retained message: the client identifier of its publisher |
-//! | `20` | session (8) | a session |
+//! | `18` | message (8) | a retained message: QoS, and the client identifier of its publisher |
+//! | `20` | session (8) | a session: version, expiry, the user who has begun it, client identifier |
 //! | `21` | session (8), message (8) | a will of a session: QoS, RETAIN, delay, beside the message with this number |
-//! | `22` | session (8), subscription (8) | a subscription of a session |
+//! | `22` | session (8), subscription (8) | a subscription of a session: options, subscription identifier, filter |
 //! | `23` | session (8), packet identifier (2) | a received message of QoS 2 that is not released |
 //! | `24` | session (8), delivery (8) | a message on its way to the peer of a session: QoS, packet identifier, stage |
 //!
 //! A session of a client or of a server stores only itself, as session 0; its messages and deliveries have the number of
-//! their [`Token`](crate::Token). The kinds of retained messages and subscriptions are reserved for a broker.
+//! their [`Token`](crate::Token). It has neither retained messages nor subscriptions.
 //!
-//! No counts are stored. A part or a delivery without its message, a message without a delivery, and everything below a
-//! session that has no record are ignored when a session is restored.
+//! A broker counts its sessions from 1, and its messages. Deliveries refer to messages by number, and a message that goes to
+//! many sessions is stored once. The head of a message is put last, with all that its publication changes: in one batch with
+//! the retained message, the packet identifier with which it was received, and the removal of the will that it was. A
+//! delivery before that means nothing. The number of a subscription follows from its filter.
+//!
+//! No counts are stored. A part or a delivery without its message, a message that nothing refers to, and everything below a
+//! session that has no record, but for wills that are on their way to their subscribers, are ignored when a session or a
+//! broker is restored, and removed by the next batches. So a session ends with the removal of its record, however much is
+//! stored of it.
 //!
 //! # Bytes
 //!

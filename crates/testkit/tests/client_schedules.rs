@@ -260,7 +260,7 @@ impl Schedule {
             answer_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
             min_backoff: 0,
             max_backoff: 1,
-            seed,
+            seed: seed as u32,
             ..keeping(version)
         };
         let mut server = ModelServer::seeded(seed);

@@ -281,7 +281,7 @@ impl Schedule {
         let version = [Version::V31, Version::V311, Version::V5, Version::V5][random.index(4)];
         let (keeps, loses) = (random.percent(85), random.percent(15));
         let mut config = client_config(version, &mut random);
-        config.seed = seed;
+        config.seed = seed as u32;
         if !keeps {
             config.clean_start = true;
             config.session_expiry_interval = SessionExpiry::WITH_CONNECTION;

@@ -298,6 +298,12 @@ impl Engine {
         in_flight.chain(queued)
     }
 
+    /// Returns whether input was left because too many answers wait, or too many changes are not committed.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn has_left_input(&self) -> bool {
+        self.link.has_left_input()
+    }
+
     /// Returns whether input is left because changes are not committed.
     #[inline]
     pub(crate) fn is_stalled(&self, limits: impl FnOnce() -> ConnectionLimits) -> bool {

@@ -44,8 +44,8 @@ pub(crate) struct Durable {
     connack_waits_for: u64,
     /// The number that the router was last told that the session waits for.
     told: u64,
-    /// The numbers of the stored wills, in the order in which they are due. At most the last one is not due yet.
-    wills: Vec<u64>,
+    /// The stored wills, in the order in which they are due. At most the last one is not due yet.
+    wills: Vec<StoredWill>,
     /// The user who has begun the session.
     owner: Option<Arc<str>>,
     /// The order of the next PUBREL.
@@ -60,6 +60,23 @@ pub(crate) struct Durable {
 
 // Each byte counts: a router has many sessions.
 const _: () = assert!(size_of::<usize>() != 8 || size_of::<Durable>() <= 96);
+
+/// The number of a stored will, and the size of its message in bytes, about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredWill {
+    pub(crate) number: u64,
+    pub(crate) size: u32,
+}
+
+impl StoredWill {
+    pub(crate) fn new(number: u64, will: &Will) -> Self {
+        Self { number, size: will.heap() as u32 }
+    }
+
+    const fn of(self, session: u64) -> WillInStore {
+        WillInStore { session, number: self.number, size: self.size as usize }
+    }
+}
 
 /// The number in keys of the session that has a store of its own.
 pub(super) const SESSION: u64 = 0;
@@ -135,7 +152,7 @@ impl Durable {
     }
 
     /// Sets the numbers of a restored session.
-    pub(crate) fn set_counters(&mut self, high_water: u64, next_order: u32, wills: Vec<u64>) {
+    pub(crate) fn set_counters(&mut self, high_water: u64, next_order: u32, wills: Vec<StoredWill>) {
         (self.next_order, self.wills) = (next_order, wills);
         if let Some(journal) = &mut self.journal {
             journal.high_water = high_water;
@@ -197,7 +214,7 @@ impl Durable {
     /// Returns the size in bytes on the heap, with the box of this state.
     pub(crate) fn heap(&self) -> usize {
         let held = self.held.as_ref().map_or(0, |held| held.heap().saturating_add(size_of::<HeldPackets>()));
-        let wills = self.wills.capacity().saturating_mul(size_of::<u64>());
+        let wills = self.wills.capacity().saturating_mul(size_of::<StoredWill>());
         held.saturating_add(wills).saturating_add(size_of::<Self>())
     }
 
@@ -260,14 +277,14 @@ impl Durable {
     ) -> Option<Batch> {
         let Journal { log, scratch, high_water, session, .. } = &mut **self.journal.as_mut()?;
         *high_water = (*high_water).max(deliveries.next_token().get());
-        let (numbers, version, is_stored) = (&self.wills, self.version, self.is_stored);
+        let (stored_wills, version, is_stored) = (&self.wills, self.version, self.is_stored);
         Some(log.snapshot(now, |put| {
             put(Key::high_water(Counter::Token), &high_water.to_be_bytes());
             if !is_stored {
                 return;
             }
             put(Key::session(SESSION), session);
-            for (&number, will) in numbers.iter().zip(wills) {
+            for (&StoredWill { number, .. }, will) in stored_wills.iter().zip(wills) {
                 put_will((SESSION, number), will, now, scratch, put);
             }
             put_deliveries(deliveries, version, scratch, put);
@@ -427,12 +444,7 @@ impl Durable {
             });
         } else if was_stored && !is_stored {
             let wills = core::mem::take(&mut self.wills);
-            self.change(|Journal { log, .. }, session| {
-                for number in wills {
-                    log.remove(Key::will(session, number));
-                    log.remove(Key::message(number));
-                }
-            });
+            self.change(|journal, session| wills.iter().for_each(|will| journal.remove_will(will.of(session))));
             self.remove_session();
         }
         self.is_stored = is_stored;
@@ -490,39 +502,39 @@ impl Durable {
         let is_shared = self.is_shared;
         let Some(journal) = &mut self.journal else { return bug!("a session changes while it has the journal") };
         let number = if is_shared { journal.new_message_number() } else { token.get() };
-        self.wills.push(number);
+        self.wills.push(StoredWill::new(number, will));
         self.change(|Journal { log, scratch, .. }, session| {
             put_will((session, number), will, now, scratch, &mut |key, value| log.insert(key, value));
         });
     }
 
     /// Removes the will that is due first and is going to be published.
-    pub(crate) fn publish_first_will(&mut self, will: &Will) {
+    pub(crate) fn publish_first_will(&mut self) {
         if !self.wills.is_empty() {
-            let number = self.wills.remove(0);
-            self.publish_will(number, will);
+            let will = self.wills.remove(0);
+            self.publish_will(will);
         }
     }
 
     /// Removes the will that is due last and is going to be published.
-    pub(crate) fn publish_last_will(&mut self, will: &Will) {
-        if let Some(number) = self.wills.pop() {
-            self.publish_will(number, will);
+    pub(crate) fn publish_last_will(&mut self) {
+        if let Some(will) = self.wills.pop() {
+            self.publish_will(will);
         }
     }
 
     /// Removes the will that would be due last and is discarded.
-    pub(crate) fn discard_last_will(&mut self, will: &Will) {
-        if let Some(number) = self.wills.pop() {
-            self.change(|journal, session| journal.remove_will(WillInStore { session, number, size: will.heap() }));
+    pub(crate) fn discard_last_will(&mut self) {
+        if let Some(will) = self.wills.pop() {
+            self.change(|journal, session| journal.remove_will(will.of(session)));
         }
     }
 
     /// In a shared store, a will is removed with the end of its publication.
-    fn publish_will(&mut self, number: u64, will: &Will) {
-        let (is_shared, size) = (self.is_shared, will.heap());
+    fn publish_will(&mut self, will: StoredWill) {
+        let is_shared = self.is_shared;
         self.change(|journal, session| {
-            let will = WillInStore { session, number, size };
+            let will = will.of(session);
             if is_shared { journal.set_published_will(will) } else { journal.remove_will(will) }
         });
     }

@@ -6,7 +6,7 @@ use core::num::NonZeroU32;
 
 use bytes::Bytes;
 
-use super::durable::{Durable, Garbage, SESSION};
+use super::durable::{Durable, Garbage, SESSION, StoredWill};
 use super::records::{DeliveryRecord, MessageHead, StoredStage, WillRecord, read_content};
 use super::stored::Stored;
 use crate::codec::{PacketId, Publish, PublishProperties, Version};
@@ -342,11 +342,12 @@ impl Restored {
             };
             restored.add(token, &record, message).map_err(|kind| RestoreError::of(key, kind))?;
         }
-        let (mut restored_wills, mut numbers, mut last) = (Vec::new(), Vec::new(), high_water);
+        let (mut restored_wills, mut stored_wills, mut last) = (Vec::new(), Vec::new(), high_water);
         for (number, will) in wills {
             if is_there {
-                restored_wills.push(messages.will(number, will)?);
-                numbers.push(number);
+                let will = messages.will(number, will)?;
+                stored_wills.push(StoredWill::new(number, &will));
+                restored_wills.push(will);
                 used.insert(number);
                 last = last.max(number.saturating_add(1));
             } else {
@@ -360,7 +361,7 @@ impl Restored {
         let log = ChangeLog::after(clock.batch);
         let mut durable =
             Durable::restored(log, version, max_uncommitted, (clock.time, now), &session.unwrap_or_default());
-        durable.set_counters(high_water, next_order, numbers);
+        durable.set_counters(high_water, next_order, stored_wills);
         durable.remove_garbage(&garbage);
         Ok((Engine::restored(version, durable.inside(now), durable, deliveries), restored_wills))
     }

@@ -93,7 +93,7 @@ impl Honest {
             receive_maximum: receive_maximum.try_into().unwrap(),
             topic_alias_maximum: [0, 4][random.index(2)],
             topic_aliases: [0, 4][random.index(2)],
-            seed: random.number(),
+            seed: random.number() as u32,
             ..ClientConfig::default()
         };
         let session = ClientSession::new(config);

@@ -51,7 +51,7 @@ impl Client {
             receive_maximum: [1, 2, 5, u16::MAX][random.index(4)].try_into().unwrap(),
             topic_alias_maximum: [0, 2][random.index(2)],
             topic_aliases: [0, 2][random.index(2)],
-            seed: random.number(),
+            seed: random.number() as u32,
             ..ClientConfig::default()
         };
         Self { session: ClientSession::new(config), link: None, requests: BTreeMap::new(), count: 0 }
