@@ -381,6 +381,18 @@ impl<P: Policy> Broker<P> {
         self.sessions.commits_mut()?.journal()?.next_batch(now)
     }
 
+    /// Returns whether [`changes`](Self::changes) would return a batch.
+    pub fn has_changes(&self) -> bool {
+        self.sessions.commits().is_some_and(|commits| commits.has_batch())
+    }
+
+    /// Returns whether the batch that [`changes`](Self::changes) would return should be stored at once: a packet waits for it, or
+    /// it is large. Other batches may wait for later changes, to be stored with them: no packet promises what they say, for
+    /// example that a message was delivered, or that a connection has ended.
+    pub fn awaits_commit(&self) -> bool {
+        self.sessions.commits().is_some_and(|commits| commits.has_batch() && commits.is_awaited())
+    }
+
     /// Notes that all batches up to this number are stored. What has waited for them is in the output of its connections
     /// then: [`next_ready`](Self::next_ready) returns these. If many have waited, [`poll`](Self::poll) goes on with that. A
     /// number that [`changes`](Self::changes) has not returned counts as that of the last batch which it has returned.

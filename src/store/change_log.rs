@@ -115,6 +115,12 @@ impl ChangeLog {
         !self.closed.is_empty() || self.is_awaited || !self.open.is_empty()
     }
 
+    /// Returns whether a packet waits for changes that were not handed out, or a batch of these was closed because of its
+    /// size.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.is_awaited || !self.closed.is_empty()
+    }
+
     /// Closes the open batch if it is large. Called before each step, so that a batch has at most one step too much.
     #[inline]
     pub(crate) fn begin_step(&mut self, now: Instant) {

@@ -2,11 +2,12 @@
 """Checks the example broker with clients of other projects: mosquitto, paho-mqtt, and mqtt.js in Node and in a headless
 Chromium.
 
-    python3 tests/interop/broker.py [SEED [CHECK]] [--against mosquitto]
+    python3 tests/interop/broker.py [SEED [CHECK]] [--against durable|mosquitto]
 
 The seed decides where connections are cut. CHECK is a part of the name of a function in broker_bridge.py,
 broker_mosquitto.py, broker_paho.py, broker_mqttjs.py or broker_slow.py: only such checks are run. With `--against
-mosquitto`, a real mosquitto takes the place of the example, which shows that the checks require nothing but MQTT.
+durable`, the example stores its state. With `--against mosquitto`, a real mosquitto takes the place of the example, which
+shows that the checks require nothing but MQTT.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("seed", nargs="?", type=int, default=random.randrange(1 << 32))
     parser.add_argument("check", nargs="?", default="")
-    parser.add_argument("--against", choices=("example", "mosquitto"), default="example")
+    parser.add_argument("--against", choices=("example", "durable", "mosquitto"), default="example")
     arguments = parser.parse_args()
     tools = Tools(arguments.against)
     print(f"seed {arguments.seed}", flush=True)

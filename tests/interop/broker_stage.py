@@ -242,7 +242,7 @@ class Tools:
         openssl = find_program("openssl", "openssl")
         node, chromium = find_program("node", "nodejs"), find_program("chromium", "chromium")
         find_mqttjs()
-        self.is_mosquitto = against == "mosquitto"
+        self.is_mosquitto, self.is_durable = against == "mosquitto", against == "durable"
         if self.is_mosquitto:
             self.broker = find_program("mosquitto", "mosquitto")
         else:
@@ -261,6 +261,8 @@ class Tools:
         return self._hosts[kind]
 
     def start_broker(self, options):
+        if self.is_durable:
+            options = options | {"data": tempfile.mkdtemp(dir=self.folder)}
         return (InItsPlace if self.is_mosquitto else Example)(self.broker, self.certificates, **options)
 
     def close(self):

@@ -135,6 +135,12 @@ impl Running {
         self.0.stderr.take()
     }
 
+    /// Kills the broker, and waits for its end.
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
     /// Asks the broker to end, and waits for that. A broker that does not end in time is killed on drop.
     pub fn terminate(&mut self, patience: Duration) {
         let Ok(process) = self.process() else { return };
@@ -148,7 +154,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.kill();
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Connections(ConnectionsArguments),
+    Durable(DurableArguments),
+    Restart(RestartArguments),
     Round(RoundArguments),
 }
 
@@ -81,6 +83,54 @@ pub(crate) struct ConnectionsArguments {
     pub(crate) brokers: BrokerArguments,
 }
 
+/// Measures brokers that store their state, and the same brokers without that.
+#[derive(Args)]
+pub(crate) struct DurableArguments {
+    /// Number of measurements of each broker
+    #[arg(long, value_name = "NUMBER", default_value = "3", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rounds: u16,
+    /// Version of the protocol
+    #[arg(long, default_value_t)]
+    pub(crate) version: Version,
+    /// QoS of the messages
+    #[arg(long, default_value = "1")]
+    pub(crate) qos: QoS,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+    #[command(flatten)]
+    pub(crate) directory: DirectoryArguments,
+    #[command(flatten)]
+    pub(crate) brokers: BrokerArguments,
+}
+
+/// Measures how long the example needs to start with a large state.
+#[derive(Args)]
+pub(crate) struct RestartArguments {
+    /// Number of retained messages
+    #[arg(long, value_name = "NUMBER", default_value = "1000000")]
+    pub(crate) retained: u32,
+    /// Number of sessions, each with a subscription
+    #[arg(long, value_name = "NUMBER", default_value = "100000")]
+    pub(crate) sessions: u32,
+    /// Number of messages that wait in each session
+    #[arg(long, value_name = "NUMBER", default_value = "10")]
+    pub(crate) messages: u32,
+    /// Size of a payload
+    #[arg(long, value_name = "BYTES", default_value = "64")]
+    pub(crate) payload: u32,
+    #[command(flatten)]
+    pub(crate) directory: DirectoryArguments,
+    #[command(flatten)]
+    pub(crate) brokers: BrokerArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct DirectoryArguments {
+    /// Directory for the state of the brokers, on a disk and not in memory; it is created and removed
+    #[arg(long, value_name = "PATH", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/durable"))]
+    pub(crate) data: PathBuf,
+}
+
 /// Measures one case with a broker that is already running.
 #[derive(Args)]
 pub(crate) struct RoundArguments {
@@ -109,7 +159,7 @@ impl RoundArguments {
     }
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct LoadArguments {
     /// Number of subscribers
     #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u16).range(1..))]
@@ -123,6 +173,9 @@ pub(crate) struct LoadArguments {
     /// Size of a payload
     #[arg(long, value_name = "BYTES", default_value = "64", value_parser = clap::value_parser!(u32).range(16..=65_536))]
     pub(crate) payload: u32,
+    /// Let the sessions of the subscribers outlive their connections
+    #[arg(long)]
+    pub(crate) persistent: bool,
     /// Duration of the measurement
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
     pub(crate) seconds: Duration,

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mqtt_bench_brokers::{Process, own_cpu};
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::Subscription;
-use mqtt_sansio::{Message, Outcome, QoS, ReceivedMessage};
+use mqtt_sansio::{Message, Outcome, QoS, ReceivedMessage, SessionExpiry, Version};
 
 use crate::arguments::{Case, LoadArguments, Shape};
 use crate::crowd::{Crowd, PATIENCE, Task};
@@ -90,6 +90,7 @@ struct Load {
     qos: QoS,
     window: u64,
     in_flight: usize,
+    is_persistent: bool,
     /// The payload of every message, apart from its first 16 bytes.
     payload: Vec<u8>,
     /// Distinguishes this load from others in topics, client identifiers and messages.
@@ -144,6 +145,7 @@ impl Load {
             qos: case.qos,
             window: arguments.window,
             in_flight: usize::from(arguments.in_flight),
+            is_persistent: arguments.persistent,
             payload: vec![b'.'; arguments.payload as usize],
             run,
             subscribers: (0..count).map(|index| Subscriber { lane: lane_of(index), next: 0 }).collect(),
@@ -157,18 +159,20 @@ impl Load {
 
     /// Connects all clients and subscribes the subscribers.
     fn connect(&mut self, crowd: &mut Crowd, case: Case) -> Result<()> {
-        let run = self.run;
-        let config = |role: char, index: usize| ClientConfig {
+        let (run, is_v5) = (self.run, case.version == Version::V5);
+        let config = |role: char, index: usize, is_persistent: bool| ClientConfig {
             version: case.version,
             client_id: format!("load-{run}-{role}{index}"),
+            clean_start: !is_persistent,
+            session_expiry_interval: SessionExpiry::after(if is_persistent && is_v5 { 3600 } else { 0 }),
             ..ClientConfig::default()
         };
         for index in 0..self.lanes.len() {
-            crowd.connect(config('p', index), self)?;
+            crowd.connect(config('p', index, false), self)?;
         }
         for index in 0..self.subscribers.len() {
             let now = crowd.now();
-            let client = crowd.connect(config('s', index), self)?;
+            let client = crowd.connect(config('s', index, self.is_persistent), self)?;
             let topic = &self.lanes[self.subscribers[index].lane].topic;
             client.subscribe(now, &[Subscription::new(topic, case.qos)?])?;
         }

@@ -6,8 +6,10 @@ mod arguments;
 mod broker;
 mod connections;
 mod crowd;
+mod durable;
 mod load;
 mod report;
+mod restart;
 
 use std::process::ExitCode;
 
@@ -15,7 +17,9 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use mqtt_bench_brokers::{Kind, NO_MOSQUITTO, Process, raise_file_limit};
 
-use crate::arguments::{Arguments, Command, CompareArguments, ConnectionsArguments, RoundArguments};
+use crate::arguments::{
+    Arguments, Command, CompareArguments, ConnectionsArguments, DurableArguments, RestartArguments, RoundArguments,
+};
 use crate::broker::Brokers;
 use crate::report::Row;
 
@@ -24,6 +28,8 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         None => compare(&arguments.compare),
         Some(Command::Connections(arguments)) => many_connections(arguments),
+        Some(Command::Durable(arguments)) => durable(arguments),
+        Some(Command::Restart(arguments)) => restart(arguments),
         Some(Command::Round(arguments)) => round(arguments),
     };
     match result {
@@ -80,6 +86,23 @@ fn many_connections(arguments: &ConnectionsArguments) -> Result<bool> {
     }
     print!("{}", report::connections(arguments.count, &censuses));
     Ok(censuses.len() == kinds.len())
+}
+
+/// Measures brokers that store their state. Returns whether everything has worked.
+fn durable(arguments: &DurableArguments) -> Result<bool> {
+    let brokers = Brokers::find(&arguments.brokers, true)?;
+    raise_file_limit()?;
+    let results = durable::measure(&brokers, arguments)?;
+    print!("{}", report::durable(&results));
+    Ok(!results.have_failed())
+}
+
+/// Measures how long the example needs to start with a large state.
+fn restart(arguments: &RestartArguments) -> Result<bool> {
+    let brokers = Brokers::find(&arguments.brokers, false)?;
+    raise_file_limit()?;
+    print!("{}", report::restarts(&restart::measure(&brokers, arguments)?));
+    Ok(true)
 }
 
 /// Measures once, with a running broker.

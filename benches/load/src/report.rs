@@ -6,7 +6,9 @@ use mqtt_bench_brokers::Kind;
 
 use crate::arguments::Case;
 use crate::connections::Census;
+use crate::durable::{Results, Row as DurableRow};
 use crate::load::Measurement;
+use crate::restart::Restart;
 
 /// The target: deliveries per processor second, as a multiple of mosquitto's.
 const TARGET: f64 = 2.0;
@@ -131,6 +133,58 @@ pub(crate) fn connections(count: u32, censuses: &[(Kind, Census)]) -> String {
         );
     }
     report += "\nTheir connections have all stayed open until they were closed, and every message has arrived once.\n";
+    report
+}
+
+/// The comparison of brokers that store their state.
+pub(crate) fn durable(results: &Results) -> String {
+    let mut report = format!("\n### Messages delivered per second, {}, persistent subscribers\n\n", results.case);
+    report += "| broker | state on disk | many in flight | lowest to highest | broker | one in flight | lowest to highest | µs per message |\n\
+               |---|---|---:|---:|---:|---:|---:|---:|\n";
+    for row in &results.rows {
+        let DurableRow { kind, storage, many, one } = row;
+        let (low, high) = range(many);
+        let (low_one, high_one) = range(one);
+        let single = median(one, Measurement::per_second);
+        let _ = writeln!(
+            report,
+            "| {} | {} | {:.0} | {low:.0} to {high:.0} | {} | {single:.0} | {low_one:.0} to {high_one:.0} | {:.0} |",
+            kind.name(),
+            storage.name(*kind),
+            median(many, Measurement::per_second),
+            percent(median(many, |it| it.broker_share().unwrap_or(f64::NAN))),
+            1e6 / single,
+        );
+    }
+    let _ = writeln!(
+        report,
+        "\nOn this disk a write of 4 KiB is permanent after {} µs (median).",
+        results.write.as_micros()
+    );
+    report
+}
+
+/// The lowest and the highest rate.
+fn range(measurements: &[Option<Measurement>]) -> (f64, f64) {
+    let rates = measurements.iter().flatten().map(Measurement::per_second);
+    rates.fold((f64::NAN, f64::NAN), |(low, high), it| (it.min(low), it.max(high)))
+}
+
+/// The times of restarts.
+pub(crate) fn restarts(restarts: &[Restart]) -> String {
+    let mut report = String::from(
+        "\n| state | files (MiB) | start after a clean end (s) | CPU (s) | peak memory (MiB) | start after SIGKILL (s) | CPU (s) | \
+         peak memory (MiB) |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for Restart { content, size, after_end, after_kill } in restarts {
+        let _ = write!(report, "| {content} | {} |", mebibytes(*size));
+        for start in [after_end, after_kill] {
+            let (time, cpu) = (start.time.as_secs_f64(), start.cpu.as_secs_f64());
+            let _ = write!(report, " {time:.2} | {cpu:.2} | {} |", mebibytes(start.peak));
+        }
+        report += "\n";
+    }
     report
 }
 

@@ -16,6 +16,7 @@ use crate::address::Address;
 use crate::driver::Limits;
 use crate::origin::OriginLimits;
 use crate::rate::Rates;
+use crate::store::committer;
 use crate::users::Users;
 
 /// An MQTT broker for 3.1, 3.1.1 and 5.0, over TCP, TLS and WebSocket.
@@ -139,6 +140,15 @@ pub(crate) struct Arguments {
     /// Interval at which $SYS topics are published; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     sys_interval: u32,
+    /// Store retained messages, and the sessions that outlive their connections with their subscriptions and messages, in a
+    /// database in this directory, so that they survive a crash from the acknowledgement on. The directory is created if
+    /// necessary; only one process at a time can use it. By default all of this is lost when the broker ends
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// When changes become permanent: `always` before they are acknowledged, or at most this time later, which may have
+    /// decimals. A crash may lose the changes of this time
+    #[arg(long, value_name = "always|SECONDS", default_value = "always", requires = "data")]
+    pub(crate) sync: committer::Sync,
 }
 
 /// Maximum time that a client waits until the check of its password begins.
@@ -255,10 +265,18 @@ mod tests {
         Arguments::command().debug_assert();
         assert_eq!(parse("broker --version").err(), Some(ErrorKind::DisplayVersion));
         assert!(Arguments::command().render_version().contains(env!("CARGO_PKG_VERSION")));
-        for line in ["--cert a", "--key a", "--client-ca a", "--tls h:1", "--tls h:1 --cert a", "--allow-anonymous"] {
+        for line in
+            ["--sync 1", "--cert a", "--key a", "--client-ca a", "--tls h:1", "--tls h:1 --cert a", "--allow-anonymous"]
+        {
             assert_eq!(parse(&format!("broker {line}")).err(), Some(ErrorKind::MissingRequiredArgument), "{line}");
         }
-        assert_eq!(parse("broker --listen :1883").err(), Some(ErrorKind::ValueValidation));
+        for line in ["--listen :1883", "--data d --sync never", "--data d --sync 0"] {
+            assert_eq!(parse(&format!("broker {line}")).err(), Some(ErrorKind::ValueValidation), "{line}");
+        }
+        let (none, some) = (parse("broker").unwrap(), parse("broker --data d").unwrap());
+        assert_eq!((none.data, some.data, some.sync), (None, Some("d".into()), committer::Sync::Always));
+        let sync = parse("broker --data d --sync 0.5").unwrap().sync;
+        assert_eq!(sync, committer::Sync::Every(Duration::from_millis(500)));
         let of = |addresses: Vec<Address>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
             of(parse("broker --listen localhost:1883 --listen [::1]:0").unwrap().tcp()),

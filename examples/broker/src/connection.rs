@@ -451,6 +451,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::net::SocketAddr;
 
+    use mqtt_sansio::StdClock;
     use mqtt_sansio::broker::{Broker, BrokerConfig};
     use mqtt_sansio::server::ServerConfig;
     use tokio::task::LocalSet;
@@ -545,7 +546,8 @@ mod tests {
     }
 
     fn driver() -> Rc<Driver> {
-        Rc::new(Driver::new(Broker::new(BrokerConfig::default(), Access::new(Rights::default())), limits()))
+        let broker = Broker::new(BrokerConfig::default(), Access::new(Rights::default()));
+        Rc::new(Driver::new(broker, limits(), StdClock::new()))
     }
 
     #[test]

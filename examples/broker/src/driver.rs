@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mqtt_sansio::broker::{Admission, Answer, Broker, ConnectionId, DecisionId};
 use mqtt_sansio::codec::{ConnAckReasonCode, DisconnectReasonCode};
+use mqtt_sansio::store::Batch;
 use mqtt_sansio::{Instant, StdClock};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
@@ -20,6 +21,8 @@ use crate::checks::{CheckTurn, Checks};
 use crate::fair::MemberIndex;
 use crate::origin::{OriginLimits, Origins, Principal};
 use crate::rate::{Meter, Rates};
+use crate::store::StoreError;
+use crate::store::committer::Committer;
 use crate::turns::Turns;
 
 /// The number of bytes read in one turn. All connections use one buffer in turns, so that an idle one needs little memory.
@@ -27,6 +30,9 @@ pub(crate) const READ: usize = 64 * 1024;
 
 /// The time for which the broker goes on with unfinished work before the next turn of a task.
 const WORK: Duration = Duration::from_millis(1);
+
+/// How long changes that no packet waits for wait for others.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// The limits that the driver enforces itself.
 #[derive(Clone, Copy)]
@@ -48,6 +54,10 @@ pub(crate) struct Driver {
     turns: Turns,
     rates: Rates,
     clock: StdClock,
+    /// Commits the changes of a durable broker to its database.
+    committer: Option<Committer<Batch>>,
+    /// When changes that no packet waits for are committed, if there are some.
+    commits_at: Cell<Option<Instant>>,
     /// The tasks of the connections, by connection index.
     tasks: RefCell<Vec<Option<(ConnectionId, MemberIndex)>>>,
     /// The time until which [`run`](Self::run) sleeps, if there is one. It is woken if the broker has an earlier deadline.
@@ -126,8 +136,28 @@ impl Timer {
     }
 }
 
+/// Returns the earlier one of two deadlines.
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}
+
 impl Driver {
-    pub(crate) fn new(broker: Broker<Access>, limits: Limits) -> Self {
+    /// Creates the driver of a broker that is not durable.
+    pub(crate) fn new(broker: Broker<Access>, limits: Limits, clock: StdClock) -> Self {
+        Self::with(broker, limits, clock, None)
+    }
+
+    /// Creates the driver of a durable broker.
+    pub(crate) fn durable(
+        broker: Broker<Access>,
+        limits: Limits,
+        clock: StdClock,
+        committer: Committer<Batch>,
+    ) -> Self {
+        Self::with(broker, limits, clock, Some(committer))
+    }
+
+    fn with(broker: Broker<Access>, limits: Limits, clock: StdClock, committer: Option<Committer<Batch>>) -> Self {
         Self {
             broker: RefCell::new(broker),
             buffer: RefCell::new(vec![0; READ].into()),
@@ -135,7 +165,9 @@ impl Driver {
             checks: Checks::new(limits.checks, limits.max_wait),
             turns: Turns::new(),
             rates: limits.rates,
-            clock: StdClock::new(),
+            clock,
+            committer,
+            commits_at: Cell::new(None),
             tasks: RefCell::default(),
             wakes_at: Cell::new(None),
             streams: Cell::new(0),
@@ -242,26 +274,32 @@ impl Driver {
         self.answer(id, ConnAckReasonCode::ServerUnavailable.into());
     }
 
-    /// Runs the tasks of the connections and the broker's unfinished work and timers for ever.
+    /// Runs the tasks of the connections and the broker's unfinished work and timers, until the database fails.
     ///
     /// Between two turns of tasks comes one [call](Broker::poll) of the broker if its deadline has passed, as is the case while
     /// the broker has unfinished work. After each slice of turns the runtime polls for events, so that the transports that have
-    /// become ready take part. Both are bounded, so unfinished work delays a transport by one call and the turns of a slice.
-    pub(crate) async fn run(self: Rc<Self>) {
+    /// become ready take part. Both are bounded, so unfinished work delays a transport by one call and the turns of a slice. The changes of a slice are committed together.
+    ///
+    /// # Errors
+    ///
+    /// The error of the database. The broker must end: nothing that it would acknowledge is certain any more.
+    pub(crate) async fn run(self: Rc<Self>) -> Result<(), StoreError> {
         let mut timer = Timer::new();
         loop {
             // No wake-up is necessary: this task is running.
             self.wakes_at.set(Some(Instant::EPOCH));
-            if self.turns.work(&self.clock, |now| self.keep_time(now)) || self.is_due(self.now()) {
+            let has_more = self.turns.work(&self.clock, |now| self.keep_time(now));
+            if self.exchange()? || has_more || self.is_due(self.now()) {
                 // The runtime polls for events before this returns.
                 tokio::task::yield_now().await;
                 continue;
             }
             poll_fn(|context| {
-                let deadline = self.broker.borrow().deadline();
+                let deadline = earliest(self.broker.borrow().deadline(), self.commit_deadline());
                 let due = timer.poll(&self.clock, deadline, context);
                 self.wakes_at.set(timer.at);
-                if self.turns.poll_woken(context).is_ready() { Poll::Ready(()) } else { due }
+                let has_report = self.committer.as_ref().is_some_and(|it| it.poll_report(context).is_ready());
+                if has_report || self.turns.poll_woken(context).is_ready() { Poll::Ready(()) } else { due }
             })
             .await;
         }
@@ -293,6 +331,57 @@ impl Driver {
             }
         }));
         self.wake(None);
+    }
+
+    /// Submits the changes of a durable broker if no commit is under way, and reports commits to the broker. Returns whether
+    /// there was one to report.
+    fn exchange(&self) -> Result<bool, StoreError> {
+        let Some(committer) = &self.committer else { return Ok(false) };
+        // While a commit is under way, changes gather in the broker, where later ones replace earlier ones.
+        if committer.is_idle() && self.is_time_to_commit() {
+            self.submit_changes(committer);
+        }
+        let Some(number) = committer.take_report().transpose()? else { return Ok(false) };
+        self.broker.borrow_mut().committed(self.now(), number);
+        self.wake(None);
+        Ok(true)
+    }
+
+    /// Returns whether the changes are to be committed now. Those that no packet waits for, such as the removal of a message that
+    /// was delivered, wait for a while: they share the commit of other changes, and do not delay it by one of their own.
+    fn is_time_to_commit(&self) -> bool {
+        let broker = self.broker.borrow();
+        if broker.awaits_commit() {
+            return true;
+        }
+        let at = broker.has_changes().then(|| self.commits_at.get().unwrap_or_else(|| self.now() + LINGER));
+        self.commits_at.set(at);
+        at.is_some_and(|at| at <= self.now())
+    }
+
+    /// When changes have to be committed, unless a commit is under way.
+    fn commit_deadline(&self) -> Option<Instant> {
+        self.commits_at.get().filter(|_| self.committer.as_ref().is_some_and(Committer::is_idle))
+    }
+
+    fn submit_changes(&self, committer: &Committer<Batch>) {
+        self.commits_at.set(None);
+        let mut broker = self.broker.borrow_mut();
+        while let Some(batch) = broker.changes() {
+            committer.submit(batch);
+        }
+    }
+
+    /// Commits all changes of a durable broker, and closes its database.
+    ///
+    /// # Errors
+    ///
+    /// Some changes could not be committed. With [`Sync::Always`](crate::store::committer::Sync::Always) they were not
+    /// acknowledged either.
+    pub(crate) fn close(&self) -> Result<(), StoreError> {
+        let Some(committer) = &self.committer else { return Ok(()) };
+        self.submit_changes(committer);
+        committer.close()
     }
 
     /// Disconnects all clients.

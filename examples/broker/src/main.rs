@@ -18,6 +18,7 @@ mod connection;
 mod counting;
 mod driver;
 mod drops;
+mod durable;
 mod fair;
 mod frames;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod log;
 mod origin;
 mod password;
 mod rate;
+mod store;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -44,15 +46,17 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
+use mqtt_sansio::StdClock;
 use mqtt_sansio::broker::Broker;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinError, JoinSet, LocalSet};
 use tracing::{error, info, warn};
 
 use crate::access::Access;
 use crate::arguments::Arguments;
 use crate::driver::Driver;
 use crate::drops::Drops;
+use crate::store::StoreError;
 
 /// The time that clients have to read the last bytes when the broker shuts down.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -64,7 +68,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // eprintln would panic if standard error is closed.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+            error.downcast_ref().map_or(ExitCode::FAILURE, StoreError::exit_code)
         }
     }
 }
@@ -84,7 +88,14 @@ fn start(arguments: Arguments) -> Result<()> {
 
 async fn run(arguments: Arguments) -> Result<()> {
     let access = Access::new(arguments.rights()?);
-    let driver = Rc::new(Driver::new(Broker::new(arguments.config(), access), arguments.limits()));
+    let (config, limits, clock) = (arguments.config(), arguments.limits(), StdClock::new());
+    let driver = Rc::new(match &arguments.data {
+        None => Driver::new(Broker::new(config, access), limits, clock),
+        Some(dir) => {
+            let (broker, committer) = durable::open(dir, arguments.sync, config, access, clock.now())?;
+            Driver::durable(broker, limits, clock, committer)
+        }
+    });
     // A program that reads the addresses may send a signal at once, so the handlers are installed first.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut status = signal(SignalKind::user_defined1())?;
@@ -104,25 +115,30 @@ async fn run(arguments: Arguments) -> Result<()> {
             _ = ticks.tick() => {
                 drops.log(&driver);
             }
-            // These tasks end only by a panic. A broker that does not serve connections or does not accept any must not go on.
+            // A broker that does not serve connections, does not accept any or cannot store its state must not go on.
             Some(end) = services.join_next() => fail(end)?,
-            Some(end) = listeners.join_next() => fail(end)?,
+            Some(end) = listeners.join_next() => fail(end.map(Ok))?,
         }
     }
     info!("shutting down");
     listeners.shutdown().await; // no more connections are accepted
     driver.shut_down();
-    let _ = tokio::time::timeout(FAREWELL, driver.all_closed()).await;
+    tokio::select! {
+        _ = tokio::time::timeout(FAREWELL, driver.all_closed()) => {}
+        Some(end) = services.join_next() => fail(end)?,
+    }
+    services.shutdown().await;
     if !drops.log(&driver) {
         drops::log_status(&driver);
     }
-    Ok(())
+    Ok(driver.close()?)
 }
 
-/// Reports a task that has ended unexpectedly.
-fn fail(end: Result<(), tokio::task::JoinError>) -> Result<()> {
-    if let Err(error) = end {
-        error!(%error, "a task has failed");
+/// Returns why a task has ended that should not: an error of the database, or a panic.
+fn fail(end: Result<Result<(), StoreError>, JoinError>) -> Result<()> {
+    match end {
+        Ok(end) => end?,
+        Err(error) => error!(%error, "a task has failed"),
     }
     bail!("an essential task has ended");
 }

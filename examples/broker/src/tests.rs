@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mqtt_sansio::StdClock;
 use mqtt_sansio::broker::{Broker, BrokerConfig};
 use mqtt_sansio::server::ServerConfig;
 use rustls_pki_types::pem::PemObject;
@@ -61,7 +62,7 @@ pub(crate) fn with_limits<F: Future<Output = ()>>(
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let config = BrokerConfig { server: config, ..BrokerConfig::default() };
-    let driver = Rc::new(Driver::new(Broker::new(config, Access::new(rights)), limits));
+    let driver = Rc::new(Driver::new(Broker::new(config, Access::new(rights)), limits, StdClock::new()));
     let run = async {
         tokio::task::spawn_local(Driver::run(Rc::clone(&driver)));
         tokio::time::timeout(PATIENCE, test(Rc::clone(&driver))).await.unwrap();

@@ -61,6 +61,16 @@ impl Commits {
         self.journal.as_deref_mut()
     }
 
+    /// Whether there is a batch to store.
+    pub(in crate::broker) fn has_batch(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.has_batch())
+    }
+
+    /// Whether the next batch should be stored at once.
+    pub(in crate::broker) fn is_awaited(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.is_awaited())
+    }
+
     /// Whether too many changes are not committed.
     pub(in crate::broker) fn is_full(&self) -> bool {
         self.journal.as_ref().is_some_and(|journal| journal.is_full())

@@ -139,6 +139,16 @@ impl Journal {
         self.log.next_batch(now)
     }
 
+    /// Returns whether there is a batch to store.
+    pub(crate) fn has_batch(&self) -> bool {
+        self.log.has_batch()
+    }
+
+    /// Returns whether the next batch should be stored at once: a packet waits for it, or it is large.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.log.is_awaited() || self.is_full()
+    }
+
     /// Notes that the batches up to this number are stored.
     pub(crate) fn committed(&mut self, number: u64) {
         self.log.committed(number);

@@ -3,73 +3,14 @@
 // These are clients, which need a transport.
 #![allow(clippy::disallowed_types)]
 
+mod broker;
+mod restart;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::net::Shutdown;
+use std::process::Command;
 
-/// Maximum time for something that happens at once.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01c";
-const CONNACK: &[u8] = b"\x20\x02\0\0";
-
-/// A broker that runs until this is dropped.
-struct Broker {
-    child: Child,
-    address: SocketAddr,
-    _stdout: BufReader<ChildStdout>,
-}
-
-impl Broker {
-    fn start(arguments: &[&str], level: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_broker"))
-            .args(["--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .env("RUST_LOG", level)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening on tcp://").unwrap().parse().unwrap();
-        Self { child, address, _stdout: stdout }
-    }
-
-    fn stderr(&mut self) -> ChildStderr {
-        self.child.stderr.take().unwrap()
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-
-    fn assert_serves(&self) {
-        let mut stream = self.connect();
-        stream.write_all(&[CONNECT, b"\xc0\x00"].concat()).unwrap();
-        let mut answer = [0; 6];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(answer[..], [CONNACK, b"\xd0\x00"].concat());
-    }
-
-    /// Sends a signal by name, with the program that does that.
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use broker::Broker;
 
 /// Opens connections each of which causes some lines in the log.
 fn make_noise(broker: &Broker, count: usize) {
@@ -129,6 +70,8 @@ fn the_options_are_documented() {
         "--max-incomplete-bytes <BYTES>",
         "--max-messages-per-second <COUNT>",
         "--max-bytes-per-second <BYTES>",
+        "--data <DIR>",
+        "--sync <always|SECONDS>",
         "--work-per-call <UNITS>",
     ] {
         assert!(help.contains(option), "{option} in {help}");
