@@ -17,12 +17,7 @@ pub(in crate::broker) fn go_on(cx: &mut Context<'_>) {
         && let Some((index, is_stalled)) = cx.sessions.commits_mut().and_then(|commits| commits.next_released())
     {
         let now = cx.now;
-        let released = cx.sessions.with(index, |session| {
-            let before = session.unsent();
-            session.release(now);
-            session.unsent().saturating_sub(before)
-        });
-        let Some(bytes) = released else {
+        let Some(bytes) = cx.sessions.with(index, |session| session.release(now)) else {
             cx.work().spend(1); // the session is gone
             continue;
         };
