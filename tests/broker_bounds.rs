@@ -369,3 +369,23 @@ fn time_in_the_queue_counts_across_a_restart() {
         assert_eq!(payloads, ["long", ""], "{shift}");
     }
 }
+
+/// Retained messages of QoS 0 are stored too: their publisher does not pass the limit of what is not committed either.
+#[test]
+fn retained_messages_of_qos_0_stop_above_the_limit() {
+    let max_uncommitted = NonZeroU32::new(10_000).unwrap();
+    let mut world = world(BrokerConfig { max_uncommitted, ..config() }, &["publisher"]);
+    for number in 0..1000 {
+        let message = Message::new("a", format!("{number:01000}")).retain(true);
+        world.peers[0].session.publish(world.now, &message).unwrap();
+        work(&mut world);
+    }
+    assert!(!world.broker.takes_input(world.peers[0].connection.unwrap()));
+    world.changes();
+    let size: usize = world.under_way.iter().map(|batch| batch.size()).sum();
+    assert!(size < 20_000, "{size} bytes");
+    // A message that is not retained is taken, and what was left comes with the commit.
+    world.settle();
+    let got = world.committed.iter().find(|(key, _)| key[0] == 0x10).unwrap().1;
+    assert!(String::from_utf8_lossy(got).contains("0999"), "the last message is retained");
+}

@@ -109,7 +109,7 @@ pub struct BrokerConfig {
     /// promises what is not stored, so that its sessions, their subscriptions and messages, retained messages and wills survive
     /// a crash. Default: false. `server.durable` and `server.max_uncommitted` have no effect.
     pub durable: bool,
-    /// Size of the changes that are not committed, in bytes, above which no QoS 1 and QoS 2 messages, SUBSCRIBE and
+    /// Size of the changes that are not committed, in bytes, above which no retained, QoS 1 and QoS 2 messages, SUBSCRIBE and
     /// UNSUBSCRIBE of clients are taken until some are. Default: 4 MiB. It applies to a durable broker only. What is under way
     /// may exceed it.
     pub max_uncommitted: NonZeroU32,

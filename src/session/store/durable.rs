@@ -253,7 +253,16 @@ impl Durable {
     #[cold]
     #[inline(never)]
     pub(crate) fn leaves(&self, input: &[u8], answer_limit: u32) -> bool {
-        self.held().answer_bytes() >= answer_limit || (self.is_full() && makes_changes(input))
+        self.held().answer_bytes() >= answer_limit || (self.is_full() && self.makes_changes(input))
+    }
+
+    /// Returns whether the packet causes changes to be stored: PUBLISH of QoS 1 or 2, SUBSCRIBE or UNSUBSCRIBE. A router
+    /// stores retained messages of QoS 0, too.
+    fn makes_changes(&self, packet: &[u8]) -> bool {
+        match packet.first() {
+            Some(0x31) => self.is_shared,
+            first => matches!(first, Some(0x32..=0x37 | 0x3A..=0x3F | 0x80..=0x8F | 0xA0..=0xAF)),
+        }
     }
 
     /// Returns the next batch to store; `None` if nothing has changed. `next_token` is the token that is assigned next.
@@ -638,11 +647,6 @@ impl Durable {
             self.change(|journal, session| journal.log.remove(Key::received(session, id)));
         }
     }
-}
-
-/// Returns whether the packet causes changes to be stored: PUBLISH of QoS 1 or 2, SUBSCRIBE or UNSUBSCRIBE.
-const fn makes_changes(packet: &[u8]) -> bool {
-    matches!(packet.first(), Some(0x32..=0x37 | 0x3A..=0x3F | 0x80..=0x8F | 0xA0..=0xAF))
 }
 
 /// Removes a message of this size in bytes, which is that of its content or more, but for a few bytes.
