@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Buf;
 use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin, Secret};
 use mqtt_sansio::codec::{
-    Connect, ConnectProperties, Delivery, Packet, PacketId, Publish, PublishProperties, RetainHandling, Subscribe,
-    Subscription, Unsubscribe, UserProperty, Will, WillProperties,
+    Connect, ConnectProperties, Delivery, DisconnectReasonCode, Packet, PacketId, Publish, PublishProperties,
+    RetainHandling, Subscribe, Subscription, Unsubscribe, UserProperty, Will, WillProperties,
 };
 use mqtt_sansio::{Instant, QoS, TopicFilter, TopicName, Version};
 
@@ -505,7 +505,13 @@ fn steps_of_a_message_with_long_properties() {
     let properties = PublishProperties { user_properties: (&properties).into(), ..PublishProperties::default() };
     let publisher = stage.connect("publisher");
     let bytes = encoded(Publish { properties, ..message("t", "", QoS::AtMostOnce) });
-    stage.call(|broker, now| broker.receive(now, publisher, &mut &bytes[..]));
+    let mut input = &bytes[..];
+    stage.call(|broker, now| broker.receive(now, publisher, &mut input));
+    while !input.is_empty() {
+        // To connect took more than one budget.
+        stage.call(|broker, now| broker.poll(now));
+        stage.call(|broker, now| broker.receive(now, publisher, &mut input));
+    }
     let mut polls = 0;
     let units = stage.units(|stage| {
         while stage.broker.deadline().is_some_and(|at| at <= stage.now) {
@@ -532,6 +538,187 @@ fn many_short_properties() {
     assert_at_least(units, 2 * 10 * 256 / 8);
 }
 
+/// A call is work even if it brings no whole packet.
+#[test]
+fn input_that_comes_byte_by_byte() {
+    let mut stage = Stage::new();
+    let id = stage.connect("client");
+    let packet = encoded(message("a/b/c", "x", QoS::AtMostOnce));
+    let units = stage.units(|stage| {
+        for len in 1..packet.len() {
+            stage.call(|broker, now| broker.receive(now, id, &mut &packet[..len]));
+        }
+    });
+    assert_at_least(units, packet.len() as u64 - 1);
+    let units = stage.units(|stage| (0..100).for_each(|_| stage.send_bytes(id, &[0xC0, 0])));
+    assert_at_least(units, 100);
+}
+
+/// Connections and sessions are items too.
+#[test]
+fn connections_that_come_and_go() {
+    let mut stage = Stage::new();
+    let units = stage.units(|stage| {
+        for _ in 0..100 {
+            let id = stage.call(|broker, now| broker.open(now, Origin::UNKNOWN));
+            stage.close(id);
+        }
+    });
+    assert_at_least(units, 2 * 100);
+    let mut ids = Vec::new();
+    let units = stage.units(|stage| ids.extend((0..100).map(|number| stage.connect(&number.to_string()))));
+    // A connection, an input, a packet, and a session that is entered.
+    assert_at_least(units, 7 * 100);
+    let (lost, others) = ids.split_at(50);
+    let units = stage.units(|stage| lost.iter().for_each(|&id| stage.close(id)));
+    assert_at_least(units, 50);
+    let units = stage.units(|stage| {
+        let reason_code = DisconnectReasonCode::AdministrativeAction;
+        others.iter().for_each(|&id| stage.call(|broker, now| broker.disconnect(now, id, reason_code)));
+    });
+    assert_at_least(units, 50);
+}
+
+/// Messages in flight are marked when their connection is lost.
+#[test]
+fn messages_in_flight_of_connections_that_are_lost() {
+    const COUNT: u64 = 800;
+    let mut stage = Stage::new();
+    let publisher = stage.connect("publisher");
+    let connect = Connect {
+        version: Version::V5,
+        clean_start: false,
+        client_identifier: "client".try_into().unwrap(),
+        properties: ConnectProperties { session_expiry_interval: Some(100), ..ConnectProperties::default() },
+        ..Connect::default()
+    };
+    let open = |stage: &mut Stage| {
+        let id = stage.broker.open(stage.now, Origin::UNKNOWN);
+        stage.send(id, connect);
+        id
+    };
+    let id = open(&mut stage);
+    stage.subscribe(id, &["t".into()], QoS::AtLeastOnce, false);
+    for _ in 0..COUNT {
+        stage.send(publisher, message("t", "x", QoS::AtLeastOnce));
+    }
+    stage.read(id);
+    let units = stage.units(|stage| stage.close(id));
+    assert_at_least(units, COUNT / 8);
+    let id = open(&mut stage);
+    stage.read(id);
+    let units = stage.units(|stage| {
+        let reason_code = DisconnectReasonCode::AdministrativeAction;
+        stage.call(|broker, now| broker.disconnect(now, id, reason_code));
+    });
+    assert_at_least(units, COUNT / 8);
+}
+
+/// The filters of a session are put together level by level when it is resumed.
+#[test]
+fn deep_subscriptions_of_a_session_that_goes_on() {
+    let mut stage = Stage::new();
+    let id = stage.connect("client");
+    let topic = deep(0, LEVELS - 2);
+    let filters: Vec<_> = (0..50).map(|number| format!("{topic}/{number}")).collect();
+    stage.subscribe(id, &filters, QoS::AtMostOnce, false);
+    stage.close(id);
+    stage.longest = 0;
+    let units = stage.units(|stage| _ = stage.connect("client"));
+    // The policy is asked about each, and then each is looked at again.
+    assert_at_least(units, 2 * 50 * (LEVELS as u64 / 8 - 1));
+    assert!(stage.longest < BUDGET + LEVELS as u64, "a call stops: {}", stage.longest);
+}
+
+/// A large payload is not copied for those who share it.
+#[test]
+fn large_payloads_that_wait() {
+    let mut stage = Stage::new();
+    for number in 0..20 {
+        let id = stage.connect(&format!("{number}"));
+        stage.subscribe(id, &["t".into()], QoS::AtLeastOnce, false);
+        stage.close(id);
+    }
+    let publisher = stage.connect("publisher");
+    let payload = "x".repeat(LONG);
+    // The packet is read, and the payload copied once.
+    let units = stage.units(|stage| stage.send(publisher, message("t", &payload, QoS::AtLeastOnce)));
+    assert_at_least(units, 2 * OF_LONG);
+    assert!(units < 2 * OF_LONG + 20 * 20, "{units} units to store the message");
+    for number in 0..20 {
+        let mut read = 0;
+        let units = stage.units(|stage| {
+            let id = stage.broker.open(stage.now, Origin::UNKNOWN);
+            let properties = ConnectProperties { session_expiry_interval: Some(100), ..ConnectProperties::default() };
+            let name = format!("{number}");
+            let client_identifier = name.as_str().try_into().unwrap();
+            let connect = Connect {
+                version: Version::V5,
+                clean_start: false,
+                client_identifier,
+                properties,
+                ..Connect::default()
+            };
+            stage.send(id, connect);
+            read = stage.read(id);
+        });
+        assert!(read > LONG, "the message is sent");
+        assert!(units < 40, "{units} units for one copy");
+    }
+}
+
+/// Properties are short, and can be many, also where a message waits, is retained, or comes with CONNECT.
+#[test]
+fn many_short_properties_elsewhere() {
+    const PAIRS: u64 = 256;
+    let mut stage = Stage::new();
+    let id = stage.connect("client");
+    stage.subscribe(id, &["t".into()], QoS::AtMostOnce, false);
+    let pairs = vec![UserProperty::new("", "").unwrap(); PAIRS as usize];
+    let properties = PublishProperties { user_properties: (&pairs[..]).into(), ..PublishProperties::default() };
+    let publisher = stage.connect("publisher");
+    // The window is one message: the others wait.
+    stage.subscribe(id, &["t".into()], QoS::AtLeastOnce, false);
+    for _ in 0..10 {
+        stage.send(publisher, Publish { properties, ..message("t", "", QoS::AtLeastOnce) });
+    }
+    stage.read(id);
+    let units = stage.units(|stage| {
+        for number in 1..10 {
+            stage.send_bytes(id, &[0x40, 2, 0, number]);
+            assert!(stage.read(id) > 5 * PAIRS as usize, "the next message is sent");
+        }
+    });
+    assert_at_least(units, 9 * (PAIRS / 8 + 5 * PAIRS / UNIT as u64));
+    for number in 0..10 {
+        stage.send(publisher, Publish { properties, ..retained(&format!("r/{number}"), "x") });
+    }
+    let units = stage.units(|stage| stage.subscribe(id, &["r/#".into()], QoS::AtMostOnce, false));
+    // They are read, and written.
+    assert_at_least(units, 2 * 10 * (PAIRS / 8));
+    let connect = Connect {
+        version: Version::V5,
+        client_identifier: "other".try_into().unwrap(),
+        properties: ConnectProperties { user_properties: (&pairs[..]).into(), ..ConnectProperties::default() },
+        ..Connect::default()
+    };
+    let open = |stage: &mut Stage, connect: Connect<'_>| {
+        let id = stage.broker.open(stage.now, Origin::UNKNOWN);
+        stage.send(id, connect);
+    };
+    let units = stage.units(|stage| open(stage, connect));
+    assert_at_least(units, PAIRS / 8 + 5 * PAIRS / UNIT as u64);
+    let will = Will {
+        topic: TopicName::new("w").unwrap(),
+        payload: b"",
+        qos: QoS::AtMostOnce,
+        retain: false,
+        properties: WillProperties { user_properties: (&pairs[..]).into(), ..WillProperties::default() },
+    };
+    let units = stage.units(|stage| open(stage, Connect { will: Some(will), ..connect }));
+    assert_at_least(units, PAIRS / 8 + PAIRS);
+}
+
 /// Members of a group expire together: their messages go from one to the next, each of which is found to have expired.
 #[test]
 fn members_of_a_group_that_expire_together() {
@@ -554,6 +741,36 @@ fn members_of_a_group_that_expire_together() {
     stage.broker.assert_consistent();
     assert_eq!((stage.broker.status().stored, stage.broker.status().sessions), (0, 1));
     assert!(stage.longest < 230, "a call stops: {}", stage.longest);
+}
+
+/// Queues are full of messages that have expired, and one more message goes to all of them.
+#[test]
+fn a_message_for_many_queues_that_have_expired() {
+    const QUEUES: u64 = 40;
+    const EACH: u32 = 100;
+    let mut config = BrokerConfig::new(Secret::new([7; 16]));
+    config.server.max_stored = EACH;
+    let mut stage = Stage::with(config);
+    for number in 0..QUEUES {
+        let id = stage.connect(&format!("{number}"));
+        stage.subscribe(id, &["t".into()], QoS::AtLeastOnce, false);
+        stage.close(id);
+    }
+    let publisher = stage.connect("publisher");
+    let properties = PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() };
+    for _ in 0..EACH {
+        stage.send(publisher, Publish { properties, ..message("t", "", QoS::AtLeastOnce) });
+    }
+    stage.now = stage.now + Duration::from_secs(2);
+    stage.longest = 0;
+    // What has expired goes as far as the budget of each call allows. The new messages find room.
+    let units = stage.units(|stage| {
+        (0..4).for_each(|_| stage.send(publisher, message("t", "", QoS::AtLeastOnce)));
+    });
+    assert_eq!(stage.broker.status().stored, 4 * QUEUES);
+    assert_eq!(stage.broker.counters().dropped.queue_full, 0);
+    assert_at_least(units, QUEUES * u64::from(EACH));
+    assert!(stage.longest < BUDGET + 100, "a call stops: {}", stage.longest);
 }
 
 /// A session with many subscriptions: one more moves the others.

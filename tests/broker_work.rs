@@ -632,3 +632,28 @@ fn the_memory_of_sessions_that_have_ended_is_given_back() {
         "{before} bytes before, {most} at most, {after} after all have ended"
     );
 }
+
+/// A packet that is longer than what a session is given at once is taken, however little a call may do.
+#[test]
+fn a_long_packet_is_taken_by_calls_that_do_little() {
+    for work in [1, 2, 3, 50] {
+        let mut stage = Stage::new(work);
+        let id = stage.broker.open(NOW, Origin::UNKNOWN);
+        let connect = Connect { client_identifier: mqtt_sansio::Utf8Str::new("c").unwrap(), ..Connect::default() };
+        stage.give(id, connect);
+        stage.finish();
+        let payload = [7; 70_000];
+        let topic = TopicName::new("a").unwrap();
+        let (mut bytes, publish) = (Vec::new(), Publish { topic, payload: &payload, ..Publish::default() });
+        Packet::from(publish).encode(Version::V5, &mut bytes).unwrap();
+        let mut input = &bytes[..];
+        for _ in 0..100 {
+            if stage.broker.takes_input(id) && !input.is_empty() {
+                stage.call(|broker| broker.receive(NOW, id, &mut input));
+            }
+            stage.poll();
+        }
+        assert!(input.is_empty(), "{} bytes are left with {work} units a call", input.len());
+        assert_eq!(stage.broker.counters().messages_received, 1);
+    }
+}

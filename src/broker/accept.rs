@@ -100,7 +100,7 @@ fn principal(cx: &mut Context<'_>, client: Client<'_>) -> PrincipalName {
 /// Whether a principal may have one more session.
 fn has_room(cx: &mut Context<'_>, name: &PrincipalName, client_id: usize) -> bool {
     let size = Slab::<Session>::SLOT_SIZE.saturating_add(client_id) as u64;
-    // Most of the time nobody need be looked for.
+    // Most of the time there is no session to look for.
     cx.sessions.account().is_far_below(size) || {
         let principal = cx.jobs.turns().find(name);
         memory_use::has_room(cx, principal, size)
@@ -215,9 +215,13 @@ fn go_on(cx: &mut Context<'_>, resuming: Resuming) -> Option<Resuming> {
     }
 }
 
+/// The work of accepting a client: its session, principal and timers change, the policy gets a notice, and CONNACK is written.
+const ACCEPT: u64 = 4;
+
 /// Accepts a client into this session or, without one, into a new session.
 fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIndex>, client_id: &str, grant: Grant) {
     let Grant { accept, user_name, .. } = grant;
+    cx.work().spend(ACCEPT);
     let Some(connecting) = cx.connections.connecting(id) else {
         return bug!("a connection is a connecting one while its client is accepted");
     };
@@ -314,7 +318,7 @@ fn end_session(cx: &mut Context<'_>, index: SessionIndex) {
     }
     // `Action::Expired` is the last one.
     while cx.sessions.get(index).is_some_and(|session| !session.has_ended()) {
-        match cx.sessions.with(index, |session| session.advance_output(now, 0)).flatten() {
+        match cx.sessions.with(index, |session| session.advance_output(now, 0, &mut 0)).flatten() {
             Some(Action::Will(will)) => publish::publish_will(cx, index, &will),
             Some(Action::Done { outcome, .. }) => cx.sessions.count_outcome(index, &outcome),
             Some(Action::Expired) => lifecycle::remove_session(cx, index),

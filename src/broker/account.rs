@@ -37,7 +37,7 @@ pub(super) struct Account {
     principal_limit: u64,
     /// The charges of principals, by index.
     principals: Pieces<Charges, 256>,
-    /// Changes of the principals that retained messages are charged to, until these are told.
+    /// Changes of the principals that retained messages are charged to, until they are counted.
     publishers: Vec<(Option<PrincipalIndex>, Option<PrincipalIndex>)>,
 }
 
@@ -242,7 +242,7 @@ impl Account {
     /// need not be [set](Self::set_state) for that.
     #[inline]
     pub(super) fn is_far_below(&self, size: u64) -> bool {
-        /// What is charged is at least a half of what is taken, and half of the limit is for everybody.
+        /// What is charged is at least a half of what is taken, and half of the limit is for all principals.
         const PARTS: u64 = 4;
         self.principal_limit == u64::MAX && self.state.saturating_add(size).saturating_mul(PARTS) <= self.state_limit
     }
@@ -304,7 +304,7 @@ impl Account {
         held: impl FnOnce(&Self) -> u64,
     ) -> bool {
         let Some(free) = limit.checked_sub(used) else { return false };
-        // Nobody holds more than there is.
+        // A principal holds no more than there is.
         if (used <= free && self.principal_limit == u64::MAX) || principal == Some(PrincipalIndex::BROKER) {
             return true;
         }

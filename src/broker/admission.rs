@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use super::accept;
 use super::context::Context;
 use super::index::SessionIndex;
+use super::jobs::work::Work;
 use super::lifecycle;
 use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision};
@@ -16,6 +17,11 @@ use crate::topic::TopicName;
 
 /// A client wants to connect: the policy decides.
 pub(super) fn receive_connect(cx: &mut Context<'_>, id: ConnectionId, connect: &Connect<'_>) {
+    cx.work().spend(Work::units_of_pairs(connect.properties.user_properties.len()));
+    if let Some(will) = &connect.will {
+        // The session holds them in texts of their own.
+        cx.work().spend(will.properties.user_properties.len() as u64);
+    }
     if let Some(will) = &connect.will
         && let Err(reason_code) = check_will(cx, will.topic)
     {

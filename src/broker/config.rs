@@ -97,10 +97,13 @@ pub struct BrokerConfig {
     /// never.
     pub sys_interval: Option<NonZeroU32>,
     /// Maximum work of a call, in units; [`Broker::poll`](super::Broker::poll) goes on with what is left. A call goes beyond
-    /// it by at most one item, such as one packet. Default: 2,000, about what takes 100 microseconds.
+    /// it by at most one item, such as one packet. Default: 2,000, about what takes 100 microseconds. A driver that writes to
+    /// many transports between two calls makes fewer and longer writes with more: fan-out through the example broker is about
+    /// twice as fast at 12,000.
     ///
     /// A unit is one item: a packet, a subscription that is looked at, a copy of a message, a timer; and one more for each 256
-    /// bytes that are validated, hashed, encoded or copied.
+    /// bytes that are validated, hashed, encoded or copied. The half of all kinds of work takes about 1,000 instructions a unit
+    /// or less, and none takes more than ten times that.
     pub work_per_call: NonZeroU32,
     /// Whether the broker is durable: it reports its [changes](super::Broker::changes) to be stored, and sends nothing that
     /// promises what is not stored, so that its sessions, their subscriptions and messages, retained messages and wills survive

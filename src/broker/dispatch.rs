@@ -23,8 +23,9 @@ use crate::time::Instant;
 
 /// Takes what a transport has read; see [`Broker::receive`](super::Broker::receive).
 pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8]) {
-    let Some(begun) = jobs::begin_input(cx, id, input) else { return };
+    let Some(begun) = jobs::begin_input(cx, id) else { return };
     let (before, work_before) = (input.len(), cx.work().done());
+    cx.work().spend(1); // input can come byte by byte
     let own = take_input_of(cx, id, begun.session, input);
     let taken = before.saturating_sub(input.len());
     let received = &mut cx.sessions.counters_mut().bytes_received;
@@ -138,10 +139,19 @@ fn act_for_connecting(cx: &mut Context<'_>, id: ConnectionId, action: &AcceptorA
 fn act(cx: &mut Context<'_>, index: SessionIndex, action: &Action<'_>) {
     match action {
         Action::Message(message) => publish::receive(cx, index, message),
-        Action::Subscribe(request) => subscribe::receive(cx, index, request),
-        Action::Unsubscribe(request) => subscribe::receive_unsubscribe(cx, index, request),
+        Action::Subscribe(request) => {
+            cx.sessions.unsettle(index);
+            subscribe::receive(cx, index, request);
+        }
+        Action::Unsubscribe(request) => {
+            cx.sessions.unsettle(index);
+            subscribe::receive_unsubscribe(cx, index, request);
+        }
         Action::Done { outcome, .. } => cx.sessions.count_outcome(index, outcome),
-        Action::Auth(auth) => admission::receive_reauthentication(cx, index, auth),
+        Action::Auth(auth) => {
+            cx.sessions.unsettle(index);
+            admission::receive_reauthentication(cx, index, auth);
+        }
         Action::Will(will) => publish::publish_will(cx, index, will),
         Action::Close(why) => lifecycle::end_connection(cx, index, Ended::Close(*why)),
         Action::Expired => lifecycle::remove_session(cx, index),

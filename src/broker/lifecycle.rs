@@ -24,15 +24,21 @@ use crate::time::Instant;
 /// Sets the timer of a connecting client's next deadline, and lets the caller look at the connection if something is to be
 /// written.
 pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
+    schedule_deadline(cx, id);
     // The connection may be over by now.
     let Some(connecting) = cx.connections.connecting(id) else { return };
     let is_written = connecting.acceptor().is_written();
-    if let Some(at) = connecting.reschedule() {
-        cx.timers.set(at, Due::Connection(id.key().index));
-    }
     memory_use::count_connection(cx, id);
     if !is_written {
         cx.sessions.ready_mut().push(id);
+    }
+}
+
+/// Sets the timer of a connecting client's next deadline.
+fn schedule_deadline(cx: &mut Context<'_>, id: ConnectionId) {
+    // The connection may be over by now.
+    if let Some(at) = cx.connections.connecting(id).and_then(Connecting::reschedule) {
+        cx.timers.set(at, Due::Connection(id.key().index));
     }
 }
 
@@ -88,7 +94,7 @@ pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>, origin: Ori
     }
     let id = cx.connections.open(Some(server), cx.now, origin, principal);
     charge_new(cx, id);
-    schedule_connection(cx, id);
+    schedule_deadline(cx, id);
     id
 }
 
@@ -109,6 +115,7 @@ pub(super) fn close(cx: &mut Context<'_>, id: ConnectionId) {
     cx.sessions.ready_mut().unmark(id);
     match before {
         Before::Attached(index) => {
+            spend_in_flight(cx, index);
             cx.sessions.count_sent(index);
             let now = cx.now;
             if cx.sessions.with(index, |session| session.closed(now)).is_none() {
@@ -241,6 +248,7 @@ pub(super) fn end_excessive(cx: &mut Context<'_>) {
 
 /// The connection of a session is over. What is still to be written stays with the connection; the session goes on without.
 pub(super) fn end_connection(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>) {
+    spend_in_flight(cx, index);
     let Some(session) = cx.sessions.count_sent(index) else { return bug!("a session whose connection ends exists") };
     let connection = session.connection();
     let now = cx.now;
@@ -251,6 +259,13 @@ pub(super) fn end_connection(cx: &mut Context<'_>, index: SessionIndex, why: End
         cx.sessions.ready_mut().push(id);
     }
     detached(cx, index, why);
+}
+
+/// Counts the messages in flight of a session that loses its connection: they are to be sent again. To mark one takes about an
+/// eighth of what a unit is.
+fn spend_in_flight(cx: &mut Context<'_>, index: SessionIndex) {
+    let in_flight = cx.sessions.get(index).map_or(0, |session| session.server().in_flight());
+    cx.work().spend((in_flight / 8) as u64);
 }
 
 /// A session has lost its connection, which has ended or was closed.

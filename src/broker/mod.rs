@@ -232,7 +232,9 @@ impl<P: Policy> Broker<P> {
     /// is [over](Self::is_over) at once.
     pub fn open(&mut self, now: Instant, origin: Origin) -> ConnectionId {
         let server = Arc::clone(&self.server);
-        lifecycle::open(&mut self.at(now), &server, origin)
+        let mut cx = self.at(now);
+        cx.work().spend(1);
+        lifecycle::open(&mut cx, &server, origin)
     }
 
     /// Takes what a transport has read. What is left of `input` is to be given again, with more behind it: it is the

@@ -196,7 +196,7 @@ pub trait Policy {
 pub struct AllowAll;
 
 impl Policy for AllowAll {
-    /// Nobody knows whether the user of a client is the one that it claims to be.
+    /// The user of a client is not authenticated.
     fn principal(&mut self, client: Client<'_>) -> Principal {
         let _ = client;
         Principal::Origin

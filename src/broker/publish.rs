@@ -12,6 +12,7 @@ use super::jobs;
 use super::jobs::publication::{Publication, Source, State};
 use super::jobs::ring::{Job, Order, Progress};
 use super::jobs::turns::PrincipalIndex;
+use super::jobs::work::Work;
 use super::lifecycle;
 use super::memory_use;
 use super::pending_decisions::{PendingDecision, PendingPacket};
@@ -89,7 +90,7 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
     let received = &mut cx.sessions.counters_mut().messages_received;
     *received = received.wrapping_add(1);
     if !message.properties.user_properties.is_empty() {
-        cx.work().spend(router::cost_of_pairs(&message.properties.user_properties));
+        cx.work().spend(Work::units_of_pairs(message.properties.user_properties.len()));
     }
     let Some(client) = cx.sessions.get(index).and_then(Session::client) else {
         return bug!("a session that receives a message has a connection");

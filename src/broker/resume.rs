@@ -101,7 +101,7 @@ fn next_stored(
     let (list, position) = cx.sessions.get(index)?.subscription_behind(*last)?;
     *last = Some(list);
     let (subscriber, filter) = cx.router.stored_subscription(index, list, position)?;
-    cx.work().spend_bytes(filter.len());
+    cx.work().spend_text(filter.len());
     Some((list, subscriber, filter))
 }
 

@@ -49,8 +49,8 @@ pub(super) struct Session {
     subscriptions: Vec<(ListId, u32)>,
     /// The user of the last connection.
     user_name: Option<Arc<str>>,
-    /// The user who has begun the session.
-    owner: Option<Arc<str>>,
+    /// The user who has begun the session, if that is not the user of the last connection.
+    other_owner: Option<Box<Option<Arc<str>>>>,
     /// When the session's timer runs; never later than the session needs it.
     scheduled: Instant,
     /// The number and the size of the messages that the session stored when they were last counted.
@@ -79,7 +79,7 @@ enum Standing {
 const MAX_REST: u64 = 1 << 31;
 
 // Each byte counts: there are many sessions.
-const _: () = assert!(core::mem::size_of::<usize>() != 8 || core::mem::size_of::<Session>() <= 480);
+const _: () = assert!(core::mem::size_of::<usize>() != 8 || core::mem::size_of::<Session>() <= 472);
 
 impl Session {
     pub(super) const fn new(server: ServerSession) -> Self {
@@ -99,7 +99,7 @@ impl Session {
             walk: None,
             subscriptions: Vec::new(),
             user_name: None,
-            owner: None,
+            other_owner: None,
             scheduled: Instant::NEVER,
             counted: (0, 0),
             filters: 0,
@@ -111,7 +111,7 @@ impl Session {
 
     /// A session that is restored, with the user who has begun it.
     pub(super) fn restored(server: ServerSession, owner: Option<Arc<str>>) -> Self {
-        Self { owner, ..Self::new(server) }
+        Self { user_name: owner, ..Self::new(server) }
     }
 
     #[inline]
@@ -133,8 +133,11 @@ impl Session {
     }
 
     /// The user who has begun the session.
-    pub(super) const fn owner(&self) -> Option<&Arc<str>> {
-        self.owner.as_ref()
+    pub(super) fn owner(&self) -> Option<&Arc<str>> {
+        match &self.other_owner {
+            None => self.user_name.as_ref(),
+            Some(other) => Option::as_ref(other),
+        }
     }
 
     /// The user of the last connection.
@@ -365,9 +368,8 @@ impl Session {
     pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>) {
         self.connection = Some(connection);
         self.is_settled = false;
-        if !self.server.is_resumed() {
-            self.owner.clone_from(&user_name);
-        }
+        let owner = if self.server.is_resumed() { self.owner() } else { user_name.as_ref() };
+        self.other_owner = (owner != user_name.as_ref()).then(|| Box::new(owner.cloned()));
         self.user_name = user_name;
         self.counted_sent = 0;
     }
@@ -477,12 +479,13 @@ impl Session {
     fn rest(&self, has_more: bool) -> u32 {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
         let of = |name: &Arc<str>| name.len().saturating_add(ARC);
-        let names = match (&self.user_name, &self.owner) {
-            (None, None) => 0,
-            (Some(user), Some(owner)) if Arc::ptr_eq(user, owner) => of(user), // nearly always
-            (user, owner) => user.as_ref().map_or(0, of).saturating_add(owner.as_ref().map_or(0, of)),
-        };
-        let own = subscriptions.saturating_add(names).saturating_add(self.server.heap_without_buffers(has_more));
+        let user_name = self.user_name.as_ref().map_or(0, of);
+        let other_owner = self
+            .other_owner
+            .as_deref()
+            .map_or(0, |owner| core::mem::size_of::<Option<Arc<str>>>().saturating_add(owner.as_ref().map_or(0, of)));
+        let own = subscriptions.saturating_add(user_name).saturating_add(other_owner);
+        let own = own.saturating_add(self.server.heap_without_buffers(has_more));
         let own = own.saturating_add(self.walk.as_ref().map_or(0, |walk| walk.heap()));
         (own as u64).min(MAX_REST) as u32
     }

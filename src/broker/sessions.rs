@@ -65,8 +65,8 @@ const SHORT: usize = 4;
 /// What is known of a session while it is looked at.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// The bytes of output that waited when the look began.
-    unsent: Option<usize>,
+    /// Whether the look has begun.
+    has_begun: bool,
     /// When the session's timer has to run, if that is before the timer runs anyway.
     pub(super) timer: Option<Instant>,
     /// Whether the session is still to get retained messages.
@@ -291,22 +291,17 @@ impl Sessions {
         }
         let action = loop {
             let before = input.len();
-            let (mut piece, rest) = input.split_at_checked(most).unwrap_or((*input, &[]));
-            let action = session.server_mut().poll(now, &mut piece);
-            let taken = before.wrapping_sub(rest.len()).wrapping_sub(piece.len());
-            *input = input.get(taken..).unwrap_or_default();
-            if let Some(action) = &action
-                && matches!(action, Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Auth(_))
-            {
-                session.unsettle();
-            }
+            let is_whole = before <= most;
+            let server = session.server_mut();
+            let action = if is_whole { server.poll(now, input) } else { poll_piece(server, now, input, most) };
+            let taken = before.wrapping_sub(input.len());
             if action.is_some() {
                 work.spend_bytes(taken);
                 break action;
             }
             work.spend((taken / SHORT) as u64);
             most = if taken != 0 { PIECE } else { usize::MAX }; // a packet may be longer than a piece
-            if rest.is_empty() || work.is_spent() {
+            if is_whole || (taken != 0 && work.is_spent()) {
                 break None;
             }
         };
@@ -351,27 +346,27 @@ impl Sessions {
     ) -> Option<Action<'a>> {
         let Self { slab, commits, .. } = self;
         let session = slab.get_mut(index.get())?;
-        if !session.clear_changed() && look.unsent.is_none() {
+        if !session.clear_changed() && !look.has_begun {
             return None; // it was looked at since it changed
         }
-        let unsent = *look.unsent.get_or_insert(session.server().unsent());
-        let queued = session.server().queued();
+        let is_first = !core::mem::replace(&mut look.has_begun, true);
         // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
-        let most = if queued == 0 { 1 } else { u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1) };
-        let action =
-            with(session.server_mut(), commits.as_deref_mut(), index, |server| server.advance_output(now, most));
-        if queued != 0 {
+        // Without a connection nothing is sent, and messages that have expired go when the session is looked at.
+        let most = match session.connection() {
+            None if !is_first => 0,
+            _ => u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1),
+        };
+        let mut done = 0;
+        let advance = |server: &mut ServerSession| server.advance_output(now, most, &mut done);
+        let action = with(session.server_mut(), commits.as_deref_mut(), index, advance);
+        if done != 0 {
             // Messages that the session gives up are one item with the last that is sent.
-            let gone = queued.saturating_sub(session.server().queued()) as u64;
-            self.work.spend_each(gone.min(u64::from(most)), 1);
-            self.work.spend(gone.saturating_sub(u64::from(most)));
+            self.work.spend_each(done.min(u64::from(most)), 1);
+            self.work.spend(done.saturating_sub(u64::from(most)));
         }
         if action.is_some() {
             return action;
         }
-        // That a session is looked at was counted when it was changed; the bytes that it sends are counted here.
-        let sent = session.server().unsent().saturating_sub(unsent);
-        self.work.spend(Work::units_of(sent).saturating_sub(1));
         if count(&mut self.account, &mut self.heap, session) {
             self.excessive.push(index);
         }
@@ -519,8 +514,16 @@ impl Sessions {
         if session.mark_changed() {
             self.changed.push(index);
         }
+        let has_queued = session.server().has_queued();
+        let queued = if has_queued { session.server().queued() } else { 0 };
         let forward = |server: &mut ServerSession| server.forward(copies, qos, retain, identifiers);
-        match with(session.server_mut(), self.commits.as_deref_mut(), index, forward) {
+        let result = with(session.server_mut(), self.commits.as_deref_mut(), index, forward);
+        if has_queued {
+            // Messages that have expired are given up.
+            let gone = queued.saturating_sub(session.server().queued());
+            self.work.spend(gone as u64);
+        }
+        match result {
             Ok(()) => {
                 count_stored(&mut self.account, session);
                 if may_grow {
@@ -601,11 +604,25 @@ impl Sessions {
     }
 
     /// Counts the outcome of a message, if that is lost.
+    #[inline]
     pub(super) fn count_outcome(&mut self, index: SessionIndex, outcome: &Outcome<'_>) {
+        if !outcome.is_success() {
+            self.count_failure(index, outcome);
+        }
+    }
+
+    #[cold]
+    fn count_failure(&mut self, index: SessionIndex, outcome: &Outcome<'_>) {
         match outcome {
             Outcome::Abandoned(reason) => self.drop_stored(index, *reason),
-            outcome if !outcome.is_success() => self.drop_copy(index, DropReason::RefusedByClient),
-            _ => {}
+            _ => self.drop_copy(index, DropReason::RefusedByClient),
+        }
+    }
+
+    /// The client has asked for something that its session keeps on the heap until it is answered.
+    pub(super) fn unsettle(&mut self, index: SessionIndex) {
+        if let Some(session) = self.slab.get_mut(index.get()) {
+            session.unsettle();
         }
     }
 
@@ -704,6 +721,15 @@ impl Sessions {
         assert_eq!(self.walking, walking, "sessions that are still to get retained messages are counted right");
         assert!(self.changed.is_empty(), "no session is left to be looked at");
     }
+}
+
+/// Lets a session take the first bytes of the input.
+fn poll_piece<'a>(server: &mut ServerSession, now: Instant, input: &mut &'a [u8], most: usize) -> Option<Action<'a>> {
+    let (mut piece, rest) = input.split_at_checked(most).unwrap_or((*input, &[]));
+    let action = server.poll(now, &mut piece);
+    let left = piece.len().wrapping_add(rest.len());
+    *input = input.get(input.len().wrapping_sub(left)..).unwrap_or_default();
+    action
 }
 
 /// Whether there is room for a copy that a session stores.

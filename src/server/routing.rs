@@ -168,8 +168,9 @@ impl ServerSession {
         if matches!(self.state, State::Expired) {
             return Err(PublishError::NotConnected);
         }
-        // The expiry interval counts from now, not from the session's last event.
-        self.engine.advance(copies.now);
+        // The expiry interval counts from now, not from the session's last event. Many queues may have expired, and the message
+        // that goes to all of them finds room in each when one message is gone.
+        self.engine.advance_in_steps(copies.now, 1);
         let properties = match self.engine.version() {
             Version::V5 => {
                 PublishProperties { subscription_identifiers: identifiers.into(), ..*copies.message.properties }
@@ -179,23 +180,47 @@ impl ServerSession {
         let message = MessageRef { qos, retain, properties: &properties, ..copies.message };
         let limits = self.limits();
         let engine = &mut self.engine;
-        let token = engine.publish_checked(&limits, &message, copies.large.as_ref(), copies.expires_after)?;
+        let token = match engine.publish_checked(&limits, &message, copies.large.as_ref(), copies.expires_after) {
+            Err(PublishError::QueueFull) => return self.forward_without_expired(copies, &message),
+            published => published?,
+        };
         if copies.mark != 0 || copies.account.is_some() {
             engine.label_last(token, copies.mark, copies.account.as_ref());
         }
         Ok(())
     }
 
+    /// Publishes a copy again, for which there was no room in the queue: a long message may need the room of many that have
+    /// expired.
+    #[cold]
+    #[inline(never)]
+    fn forward_without_expired(&mut self, copies: &Copies<'_>, message: &MessageRef<'_>) -> Result<(), PublishError> {
+        self.engine.advance(copies.now);
+        let limits = self.limits();
+        let engine = &mut self.engine;
+        let token = engine.publish_checked(&limits, message, copies.large.as_ref(), copies.expires_after)?;
+        engine.label_last(token, copies.mark, copies.account.as_ref());
+        Ok(())
+    }
+
     /// Does the work of [`poll`](Self::poll) without input: sends `most` units of queued messages, where each is one, and one
-    /// more for each 256 bytes. An incomplete packet of the client stays as it is, and the keep-alive timeout is not checked.
-    pub(crate) fn advance_output<'a>(&mut self, now: Instant, most: u32) -> Option<Action<'a>> {
-        self.engine.advance(now);
-        if self.state.is_detached() {
+    /// more for each 256 bytes that are copied and each eight user properties. Adds the units to `done`, and one for each
+    /// message that has expired. An incomplete packet of the client stays as it is, and the keep-alive timeout is not checked.
+    ///
+    /// Without a connection, no more than `most` expired messages are dropped.
+    pub(crate) fn advance_output<'a>(&mut self, now: Instant, most: u32, done: &mut u64) -> Option<Action<'a>> {
+        let (queued, is_detached) = (self.engine.deliveries().queued(), self.state.is_detached());
+        self.engine.advance_in_steps(now, if is_detached { most } else { u32::MAX });
+        if queued != 0 {
+            let expired = queued.saturating_sub(self.engine.deliveries().queued());
+            *done = done.saturating_add(expired as u64);
+        }
+        if is_detached {
             return self.poll_detached();
         }
         self.note_sent();
         if !self.engine.has_report() && self.engine.deliveries().has_backlog() {
-            self.send_backlog(most);
+            *done = done.saturating_add(self.send_backlog(most));
         }
         if self.engine.has_report() {
             return self.engine.next_report();
@@ -238,13 +263,14 @@ impl ServerSession {
         self.engine.durable_mut()?.untold()
     }
 
-    /// Sends what has waited for changes that are committed now.
-    pub(crate) fn release(&mut self, now: Instant) {
-        self.engine.advance(now);
-        let limits = self.limits();
+    /// Sends what has waited for changes that are committed now; returns its size in bytes.
+    pub(crate) fn release(&mut self, now: Instant) -> usize {
+        self.engine.advance_in_steps(now, 0);
+        let (limits, before) = (self.limits(), self.engine.output().len());
         if self.engine.release(&limits) {
             self.reset_keep_alive_now();
         }
+        self.engine.output().len().saturating_sub(before)
     }
 
     /// Lets the packets that promise something wait until the batch with this number is committed: it contains what the
@@ -482,12 +508,6 @@ impl ServerSession {
     #[inline]
     pub(crate) const fn bytes_sent(&self) -> u64 {
         self.engine.output().taken()
-    }
-
-    /// Returns the number of bytes that wait to be written.
-    #[inline]
-    pub(crate) fn unsent(&self) -> usize {
-        self.engine.output().len()
     }
 
     /// Returns whether input is not accepted because too many answers wait to be written.

@@ -26,6 +26,8 @@ pub(super) struct Backlog<'s> {
     deliveries: &'s mut Deliveries,
     effects: &'s mut Effects,
     limits: &'s ConnectionLimits,
+    /// Number of user properties in the messages that were sent.
+    pairs: u64,
 }
 
 /// The reason why a queued packet is not sent.
@@ -71,15 +73,16 @@ impl<'s> Backlog<'s> {
         effects: &'s mut Effects,
         limits: &'s ConnectionLimits,
     ) -> Self {
-        Self { now, link, deliveries, effects, limits }
+        Self { now, link, deliveries, effects, limits, pairs: 0 }
     }
 
     /// Sends as many packets as possible: first the messages to be sent again, then the queue in order. Stops when `most`
-    /// units are sent, where a packet counts as one, and one more for each 256 bytes.
-    pub(super) fn send(&mut self, peer: &mut impl Peer, most: u32) {
-        let mut left = u64::from(most);
-        while left != 0 && self.limits.is_open && self.link.has_room(self.limits, self.effects) {
-            let begin = self.link.end();
+    /// units are sent, and returns how many were. A packet counts as one, one more for each 256 bytes that are copied, and one
+    /// more for each eight user properties, which are short and can be many. A shared payload is not copied.
+    pub(super) fn send(&mut self, peer: &mut impl Peer, most: u32) -> u64 {
+        let (mut sent, most) = (0_u64, u64::from(most));
+        while sent < most && self.limits.is_open && self.link.has_room(self.limits, self.effects) {
+            let (begin, pairs) = (self.link.own_len(), self.pairs);
             match self.deliveries.next_source(self.limits) {
                 Source::Resend => self.resend(peer),
                 Source::Queue { is_windowed, has_id } => {
@@ -87,9 +90,12 @@ impl<'s> Backlog<'s> {
                     self.send_queued(peer, waiting);
                 }
             }
-            left = left.saturating_sub(1).saturating_sub(self.link.end().saturating_sub(begin) / 256);
+            let copied = self.link.own_len().saturating_sub(begin) / 256;
+            let pairs = self.pairs.saturating_sub(pairs) / 8;
+            sent = sent.saturating_add(1).saturating_add(copied as u64).saturating_add(pairs);
         }
         self.deliveries.drop_empty_queue();
+        sent
     }
 
     /// Sends the next message again, with its packet identifier and DUP \[MQTT-3.3.1-1, MQTT-4.4.0-1\].
@@ -113,6 +119,7 @@ impl<'s> Backlog<'s> {
                 // The message was sent before it expired and cannot expire any more [MQTT-4.3.3-7], so a second is
                 // always left.
                 reduce_expiry(&mut publish.properties, waited, 1);
+                self.pairs = self.pairs.saturating_add(publish.properties.user_properties.len() as u64);
                 let message = MessageRef::of(&publish);
                 let delivery = Delivery::new(message.qos, id, flow.dup);
                 let limit = self.limits.max_packet_size;
@@ -164,6 +171,7 @@ impl<'s> Backlog<'s> {
 
     /// Sends a queued message, unless it has to wait until its packet identifier is stored.
     fn send_message(&mut self, peer: &impl Peer, waiting: &Waiting, publish: Publish<'_>) -> Result<Sent, Unsent> {
+        self.pairs = self.pairs.saturating_add(publish.properties.user_properties.len() as u64);
         let waited = self.now.since(waiting.since).as_secs();
         let mut publish = publish;
         if waiting.is_expired(self.now) {

@@ -71,7 +71,7 @@ pub(crate) trait Endpoint {
         loop {
             // What needs no limits comes first: mostly, there is nothing to do.
             if self.engine().deliveries().has_backlog() {
-                self.send_backlog(self.max_sends());
+                _ = self.send_backlog(self.max_sends());
             }
             if self.engine().has_outcome() {
                 return self.engine().next_report();
@@ -112,14 +112,16 @@ pub(crate) trait Endpoint {
         u32::MAX
     }
 
-    /// Sends the queued packets, and sends again the messages, that can be sent now, `most` units of them.
+    /// Sends the queued packets, and sends again the messages, that can be sent now, `most` units of them; returns how many
+    /// units were sent.
     #[cold]
-    fn send_backlog(&mut self, most: u32) {
+    fn send_backlog(&mut self, most: u32) -> u64 {
         let (engine, mut peer) = self.split();
         let limits = peer.limits();
         if engine.can_send_more(&limits) {
-            engine.send_more(&mut peer, &limits, most);
+            return engine.send_more(&mut peer, &limits, most);
         }
+        0
     }
 
     /// Processes input that is not a complete short packet. Returns `None` if there is no action to return and the

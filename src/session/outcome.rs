@@ -72,8 +72,14 @@ impl<'a> Outcome<'a> {
     /// Returns whether the operation succeeded: the message was sent, or the peer has answered without a reason code of
     /// 0x80 or above. [`AtLeastOnce`](Self::AtLeastOnce) without such a reason code is a success, since the message has
     /// arrived.
+    #[inline]
     pub fn is_success(&self) -> bool {
-        !matches!(self, Self::Abandoned(_)) && !self.codes().any(ReasonCode::is_error)
+        match self {
+            Self::Sent => true,
+            Self::Acknowledged { reason_code, .. } | Self::AtLeastOnce { reason_code, .. } => !reason_code.is_error(),
+            Self::Subscribed { .. } | Self::Unsubscribed { .. } => !self.codes().any(ReasonCode::is_error),
+            Self::Abandoned(_) => false,
+        }
     }
 }
 

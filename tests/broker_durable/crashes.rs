@@ -479,7 +479,9 @@ fn do_calls(net: &mut Net, publisher: usize, publish: &Publish<'_>, calls: usize
         if input.is_empty() && net.broker.deadline() != Some(net.now) {
             return true;
         }
-        net.broker.receive(net.now, connection, &mut input);
+        if !input.is_empty() {
+            net.broker.receive(net.now, connection, &mut input);
+        }
         net.broker.poll(net.now);
         net.store();
     }

@@ -71,7 +71,6 @@ impl Schedule {
                 self.crashes += 1;
             }
             51..60 => {
-                while self.world.broker.next_ready().is_some() {}
                 self.world.broker.poll(self.world.now);
             }
             _ => {

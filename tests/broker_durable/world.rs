@@ -36,6 +36,8 @@ pub(crate) struct Got {
 pub(crate) struct Peer {
     pub(crate) session: ClientSession,
     pub(crate) connection: Option<ConnectionId>,
+    /// Whether the broker has something new for the client, as far as the driver knows.
+    is_ready: bool,
     to_broker: Vec<u8>,
     to_client: Vec<u8>,
     pub(crate) got: Vec<Got>,
@@ -71,6 +73,7 @@ impl World {
         self.peers.push(Peer {
             session: ClientSession::new(config),
             connection: None,
+            is_ready: false,
             to_broker: Vec::new(),
             to_client: Vec::new(),
             got: Vec::new(),
@@ -98,15 +101,25 @@ impl World {
         }
     }
 
+    /// Notes which connections the broker has something new for.
+    pub(crate) fn note_ready(&mut self) {
+        while let Some(id) = self.broker.next_ready() {
+            if let Some(peer) = self.peers.iter_mut().find(|peer| peer.connection == Some(id)) {
+                peer.is_ready = true;
+            }
+        }
+    }
+
     /// Moves at most `most` bytes each way, and lets both endpoints work. Returns whether something happened.
     pub(crate) fn serve(&mut self, index: usize, most: usize) -> bool {
+        self.note_ready();
         let Self { broker, now, peers, .. } = self;
         let peer = &mut peers[index];
         let Some(id) = peer.connection else { return false };
         let mut is_busy = false;
         let count = peer.session.transmit().remaining().min(most);
         peer.to_broker.extend(peer.session.transmit().copy_to_bytes(count));
-        if !peer.to_broker.is_empty() {
+        if !peer.to_broker.is_empty() && broker.takes_input(id) {
             let mut input = &peer.to_broker[..];
             broker.receive(*now, id, &mut input);
             let taken = peer.to_broker.len() - input.len();
@@ -114,13 +127,14 @@ impl World {
             is_busy |= taken != 0;
         }
         let mut room = most;
-        while room != 0 && broker.transmit(id).has_remaining() {
+        while peer.is_ready && room != 0 {
             let transmit = broker.transmit(id);
             let chunk = transmit.chunk();
             let count = chunk.len().min(room);
             peer.to_client.extend(&chunk[..count]);
             transmit.advance(count);
             room -= count;
+            peer.is_ready = count != 0;
             is_busy = true;
         }
         let mut input = &peer.to_client[..];
@@ -192,7 +206,6 @@ impl World {
         for round in 0.. {
             assert!(round < 100_000, "the work does not come to an end");
             let mut is_busy = false;
-            while self.broker.next_ready().is_some() {}
             for peer in 0..self.peers.len() {
                 is_busy |= self.serve(peer, usize::MAX);
             }

@@ -4,22 +4,26 @@
 //! $ cargo run --release                  # counts, and compares with baseline.tsv; fails if an operation takes 5 % more
 //! $ cargo run --release -- --write       # counts, and writes baseline.tsv
 //! $ cargo run --release -- --list        # names the operations
-//! $ cargo run --release -- --check       # runs each operation once, without counting
+//! $ cargo run --release -- --check       # runs each operation, and each kind of work, once, without counting
+//! $ cargo run --release -- --units       # what a unit of work costs; fails if it is more than 10 x the median for a kind
+//! $ cargo run --release -- --units walk  # the same for the kinds of work whose names contain this
 //! ```
 //!
 //! The counts are those of valgrind's callgrind, which must be installed, and do not depend on other load on the
 //! machine. Each operation runs a few times and many times, and the difference is divided by the number of additional
 //! runs, which removes the preparation. Counts depend on the compiler, so a baseline belongs to one compiler.
 
+mod callgrind;
 mod operations;
+mod units;
 
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use self::operations::OPERATIONS;
 
@@ -37,11 +41,17 @@ fn main() -> Result<ExitCode> {
             let (_, run) = OPERATIONS.iter().find(|(known, _)| *known == name).context("there is no such operation")?;
             run(times.parse()?);
         }
+        ["--run-units", name] => units::run(name)?,
+        ["--units"] => return units::table(""),
+        ["--units", part] => return units::table(part),
         ["--list"] => OPERATIONS.iter().for_each(|(name, _)| println!("{name}")),
-        ["--check"] => OPERATIONS.iter().for_each(|(_, run)| run(1)),
+        ["--check"] => {
+            OPERATIONS.iter().for_each(|(_, run)| run(1));
+            units::check()?;
+        }
         ["--write"] => write(&count_all()?)?,
         [] => return compare(&count_all()?),
-        _ => bail!("usage: instructions [--write | --list | --check]"),
+        _ => bail!("usage: instructions [--write | --list | --check | --units [PART]]"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -53,22 +63,9 @@ fn count_all() -> Result<Vec<(&'static str, u64)>> {
 /// The instructions of one run of an operation.
 fn count(name: &str) -> Result<u64> {
     let [few, many] = RUNS;
-    let counted = collect(name, many)?.saturating_sub(collect(name, few)?);
+    let collect = |times: u64| callgrind::run(&["--run", name, &times.to_string()], None).map(|run| run.instructions);
+    let counted = collect(many)?.saturating_sub(collect(few)?);
     Ok(counted / (many - few))
-}
-
-fn collect(name: &str, times: u64) -> Result<u64> {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(env::current_exe()?)
-        .args(["--run", name, &times.to_string()])
-        .output()
-        .context("valgrind is needed: install it with the system's package manager")?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{name}: {told}");
-    let collected = told.lines().find_map(|line| line.split_once("Collected :"));
-    let (_, count) = collected.with_context(|| format!("valgrind counts nothing: {told}"))?;
-    Ok(count.trim().parse()?)
 }
 
 fn baseline() -> PathBuf {

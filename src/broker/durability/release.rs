@@ -17,13 +17,8 @@ pub(in crate::broker) fn go_on(cx: &mut Context<'_>) {
         && let Some((index, is_stalled)) = cx.sessions.commits_mut().and_then(|commits| commits.next_released())
     {
         let now = cx.now;
-        let released = cx.sessions.with(index, |session| {
-            let before = session.unsent();
-            session.release(now);
-            session.unsent().saturating_sub(before)
-        });
         // The session may be gone by now.
-        let Some(bytes) = released else { continue };
+        let Some(bytes) = cx.sessions.with(index, |session| session.release(now)) else { continue };
         cx.work().spend_bytes(bytes);
         cx.sessions.mark_changed(index);
         if is_stalled && let Some(connection) = cx.sessions.get(index).and_then(Session::connection) {

@@ -80,17 +80,14 @@ pub(super) struct Begun {
     reserved: Option<u32>,
 }
 
-/// Whether input of a connection is taken now. If it is the turn of others first, the connection waits for its own.
+/// Whether input of a connection is taken now, also none: what waits for the client is sent with it. If it is the turn of others first, the connection waits for its own.
 #[inline]
-pub(super) fn begin_input(cx: &mut Context<'_>, id: ConnectionId, input: &[u8]) -> Option<Begun> {
+pub(super) fn begin_input(cx: &mut Context<'_>, id: ConnectionId) -> Option<Begun> {
     let Some((turn, session)) = cx.connections.input(id) else {
         // It is over, and its input void.
         return Some(Begun { principal: PrincipalIndex::BROKER, session: None, reserved: None });
     };
     let mut begun = Begun { principal: turn.principal(), session, reserved: None };
-    if input.is_empty() {
-        return Some(begun);
-    }
     match turn.is_granted() {
         None if cx.jobs.turns_mut().may_work(begun.principal, cx.now) => {}
         None => {
@@ -216,6 +213,7 @@ pub(super) fn work_for<T>(
         cx.work().narrow(0);
     }
     let before = cx.work().done();
+    cx.work().spend(1); // the connection
     let done = work(cx);
     let units = cx.work().done().saturating_sub(before);
     let turns = cx.jobs.turns_mut();

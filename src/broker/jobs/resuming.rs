@@ -37,6 +37,6 @@ pub(in crate::broker) enum Step {
     Ask(Grant),
     /// The older connection is over, and what is not granted any more ends.
     Restrict(Grant),
-    /// The client is accepted, and the policy is told what has ended.
+    /// The client is accepted, and the policy gets a notice for each subscription that has ended.
     Notify,
 }

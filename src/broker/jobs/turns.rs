@@ -43,7 +43,7 @@ pub(in crate::broker) enum Entry {
 ///
 /// A principal that had nothing waiting in the last round joins in front, once: it is served before those that wait for their
 /// next round. One without entries is taken out of its list when its turn comes; the quanta of the rounds that it misses from
-/// there on are given when it comes back. So nobody waits for the search to pass principals that only are there.
+/// there on are given when it comes back. So no entry waits for the search to pass principals without entries.
 pub(in crate::broker) struct Turns {
     principals: Slab<Principal>,
     by_name: BTreeMap<PrincipalName, PrincipalIndex>,
@@ -415,7 +415,7 @@ impl Turns {
                 return Some(index);
             }
             if is_alone {
-                // Nobody else waits, so all rounds until the debt is paid are over at once. Others get their quanta too.
+                // No other principal waits, so all rounds until the debt is paid are over at once. Others get their quanta too.
                 let rounds = principal.credit.unsigned_abs().checked_div(quantum.unsigned_abs()).unwrap_or(0);
                 let rounds = rounds.saturating_add(1);
                 let quanta = i64::try_from(rounds).unwrap_or(i64::MAX).saturating_mul(quantum);
@@ -461,7 +461,7 @@ impl Turns {
         self.leave(index);
     }
 
-    /// Panics if a principal is left that nobody needs, or a list is wrong. For tests. `users` is the number of connections,
+    /// Panics if an unused principal is left, or a list is wrong. For tests. `users` is the number of connections,
     /// sessions and jobs.
     pub(in crate::broker) fn assert_consistent(&self, users: u64) {
         let (mut waiting, mut known, mut gone) = (0_usize, 0_u64, 0_u32);

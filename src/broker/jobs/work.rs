@@ -7,6 +7,9 @@ use core::num::NonZeroU32;
 /// A unit is one item: a node that is visited, an entry of a queue, a filter, a subscriber, a timer, a copy of a message; and
 /// one more for each 256 bytes that are validated, hashed, encoded or copied. A call looks at [`is_spent`](Self::is_spent)
 /// between two items, and stops at the first one past its budget.
+///
+/// What takes much less than a unit is counted by eight, such as the levels of a topic, and what takes a multiple as several.
+/// `benches/instructions` shows for many kinds of work how many instructions a unit is.
 #[derive(Clone, Debug)]
 pub(in crate::broker) struct Work {
     /// The units of all calls.
@@ -86,6 +89,12 @@ impl Work {
     #[inline]
     pub(in crate::broker) const fn more_units_of_text(bytes: usize, levels: usize) -> u64 {
         (bytes / BYTES).saturating_add(levels / 8) as u64
+    }
+
+    /// The units of so many user properties, besides their bytes. Each takes about an eighth of what a unit is.
+    #[inline]
+    pub(in crate::broker) const fn units_of_pairs(pairs: usize) -> u64 {
+        (pairs / 8) as u64
     }
 
     /// Counts an item with a topic or a filter of this many bytes, which is looked up level by level. The levels are not

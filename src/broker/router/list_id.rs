@@ -1,5 +1,6 @@
 //! Names of lists of subscribers.
 
+use super::ordered::Item;
 use super::trie::NodeId;
 
 /// A list of subscribers: those of a filter, or the members of a group.
@@ -50,6 +51,14 @@ impl ListId {
     /// A number for a hash.
     pub(super) const fn number(self) -> u32 {
         self.0
+    }
+}
+
+impl Item for GroupIndex {
+    type Key = Self;
+
+    fn key(&self) -> Self {
+        *self
     }
 }
 

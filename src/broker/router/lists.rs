@@ -1,7 +1,5 @@
 //! The subscribers of a topic filter.
 
-use alloc::vec::Vec;
-
 use super::list_id::GroupIndex;
 use super::ordered::{Ordered, OrderedList};
 use super::subscribers::Subscriber;
@@ -21,9 +19,9 @@ pub(super) enum Subscribers {
 /// The subscribers of a filter that has several, or groups.
 #[derive(Clone)]
 pub(super) struct Lists {
-    own: Ordered,
+    own: Ordered<Subscriber>,
     /// The groups that share the subscription, in the order of their indices.
-    groups: Vec<GroupIndex>,
+    groups: Ordered<GroupIndex>,
 }
 
 impl Subscribers {
@@ -33,7 +31,7 @@ impl Subscribers {
 
     /// The subscribers that do not share the subscription.
     #[inline]
-    pub(super) fn own<'t>(&'t self, lists: &'t Slab<Lists>) -> OrderedList<'t> {
+    pub(super) fn own<'t>(&'t self, lists: &'t Slab<Lists>) -> OrderedList<'t, Subscriber> {
         match self {
             Self::None => OrderedList::EMPTY,
             Self::One(one) => OrderedList::One(core::slice::from_ref(one)),
@@ -42,19 +40,17 @@ impl Subscribers {
     }
 
     /// The groups that share the subscription.
-    pub(super) fn groups<'t>(&self, lists: &'t Slab<Lists>) -> &'t [GroupIndex] {
+    pub(super) fn groups<'t>(&self, lists: &'t Slab<Lists>) -> OrderedList<'t, GroupIndex> {
         match self {
-            Self::None | Self::One(_) => &[],
-            Self::Many(index) => lists.get(*index).map_or(&[], |lists| &lists.groups),
+            Self::None | Self::One(_) => OrderedList::EMPTY,
+            Self::Many(index) => lists.get(*index).map_or(OrderedList::EMPTY, |lists| lists.groups.read()),
         }
     }
 
     /// The size of the lists on the heap, in bytes.
     pub(super) fn bytes(&self, lists: &Slab<Lists>) -> usize {
         let Self::Many(index) = *self else { return 0 };
-        lists.get(index).map_or(0, |Lists { own, groups }| {
-            own.bytes().saturating_add(groups.capacity().saturating_mul(core::mem::size_of::<GroupIndex>()))
-        })
+        lists.get(index).map_or(0, |Lists { own, groups }| own.bytes().saturating_add(groups.bytes()))
     }
 
     /// The subscribers as lists that can be changed; `None` if no index is left.
@@ -66,7 +62,7 @@ impl Subscribers {
                 if let Self::One(one) = self {
                     own.insert(*one);
                 }
-                let index = lists.insert(Lists { own, groups: Vec::new() })?.index;
+                let index = lists.insert(Lists { own, groups: Ordered::new() })?.index;
                 *self = Self::Many(index);
                 index
             }
@@ -81,7 +77,7 @@ impl Subscribers {
         let Some(Lists { own, groups }) = lists.get(index) else {
             return bug!("lists exist while a filter refers to them");
         };
-        if !groups.is_empty() || own.read().len() > 1 {
+        if groups.read().len() != 0 || own.read().len() > 1 {
             return;
         }
         let smaller = own.read().first_from(SessionIndex::new(0)).map_or(Self::None, |&one| Self::One(one));
@@ -127,20 +123,15 @@ impl Subscribers {
 
     /// Adds a group.
     pub(super) fn insert_group(&mut self, lists: &mut Slab<Lists>, group: GroupIndex) -> Option<()> {
-        let groups = &mut self.many(lists)?.groups;
-        match groups.binary_search(&group) {
-            Ok(_) => bug!("a group shares a filter once"),
-            Err(at) => groups.insert(at.min(groups.len()), group),
-        }
+        self.many(lists)?.groups.insert(group);
         Some(())
     }
 
     /// Removes a group.
     pub(super) fn remove_group(&mut self, lists: &mut Slab<Lists>, group: GroupIndex) {
-        let Some(groups) = self.many(lists).map(|lists| &mut lists.groups) else { return };
-        match groups.binary_search(&group) {
-            Ok(at) if at < groups.len() => drop(groups.remove(at)),
-            _ => bug!("a group is where its filter says"),
+        match self.many(lists) {
+            Some(lists) => lists.groups.remove(group),
+            None => return bug!("a group shares the filter that it names"),
         }
         self.shrink(lists);
     }

@@ -61,18 +61,17 @@ impl Search {
         }
         // A wildcard in the first level does not stand for what begins with `$` [MQTT-4.7.2-1].
         let is_hidden = topic.as_bytes().first() == Some(&b'$');
-        let plus = trie.wanted(b"+");
-        // Returns the bytes that are compared with those of the topic.
+        // Returns the bytes that are compared with those of a long topic.
         let mut visit = |node: NodeId, path: Path, depth: u32, branches: &mut Vec<_>| {
             let Some(entry) = trie.value(node) else {
                 bug!("a node that was found exists");
                 return 0;
             };
-            if is_hidden && depth == 0 {
+            let is_passed = !entry.has_multi_level() && !entry.has_own() && entry.plus() == NONE; // most of them
+            if is_passed || (is_hidden && depth == 0) {
                 return 0;
             }
             let (tail, rest) = (trie.tail(node), levels.rest(topic.as_bytes(), depth));
-            let compared = tail.map_or(0, <[u8]>::len).min(rest.map_or(0, <[u8]>::len));
             let fit = fit(tail, rest);
             // `a/#` stands for `a` too (section 4.7.1.2).
             if fit != Fit::No && entry.has_multi_level() {
@@ -82,9 +81,9 @@ impl Search {
                 found.push(ListId::of_node(node, false));
             }
             if fit == Fit::Beginning && entry.plus() != NONE {
-                branches.push((entry.plus(), path.then(plus), depth.saturating_add(1)));
+                branches.push((entry.plus(), path.then(trie.wanted(b"+")), depth.saturating_add(1)));
             }
-            compared
+            if is_long { tail.map_or(0, <[u8]>::len).min(rest.map_or(0, <[u8]>::len)) } else { 0 }
         };
         match from {
             Some(cursor) => {

@@ -34,7 +34,7 @@ impl Merging {
     pub(super) fn deliver<'t>(
         &mut self,
         sessions: &mut Sessions,
-        lists: impl Iterator<Item = (ListId, OrderedList<'t>)>,
+        lists: impl Iterator<Item = (ListId, OrderedList<'t, Subscriber>)>,
         from: Option<SessionIndex>,
         copies: &mut Copies<'_>,
         before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
@@ -106,7 +106,7 @@ impl Merging {
 pub(super) fn deliver_list(
     sessions: &mut Sessions,
     list: ListId,
-    subscribers: OrderedList<'_>,
+    subscribers: OrderedList<'_, Subscriber>,
     from: Option<SessionIndex>,
     copies: &mut Copies<'_>,
     before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,

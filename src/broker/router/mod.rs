@@ -379,7 +379,9 @@ impl Router {
         groups.clear();
         let mut count = match tree.only(matches) {
             Some((list, own, shared)) => {
-                groups.extend_from_slice(shared);
+                if shared.len() != 0 {
+                    groups.extend(shared.runs().flatten());
+                }
                 merge::deliver_list(sessions, list, own, from, &mut copies, &mut before)
             }
             None => {
@@ -446,7 +448,7 @@ impl Router {
         from: Option<SessionIndex>,
         spread: &mut Spread,
     ) -> Option<Outcome> {
-        // What has expired goes to nobody else [MQTT-3.3.2-5].
+        // A message that has expired goes to no other subscriber [MQTT-3.3.2-5].
         let is_over = if spread.message().is_expired(now) {
             self.let_go(sessions, spread)
         } else {
@@ -647,7 +649,7 @@ pub(super) fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
     }
     let pairs = bytes_of_pairs(&properties.user_properties);
     let units = Work::units_of(bytes.saturating_add(topic).saturating_add(pairs));
-    units.saturating_add(cost_of_pairs(&properties.user_properties))
+    units.saturating_add(Work::units_of_pairs(properties.user_properties.len()))
 }
 
 /// The size of user properties, in bytes.
@@ -660,12 +662,6 @@ fn bytes_of_pairs(pairs: &List<'_, UserProperty<'_>>) -> usize {
             sizes.fold(0, usize::saturating_add)
         }
     }
-}
-
-/// The work of user properties, besides their bytes. Each takes about an eighth of what a unit is.
-#[inline]
-pub(super) const fn cost_of_pairs(pairs: &List<'_, UserProperty<'_>>) -> u64 {
-    (pairs.len() / 8) as u64
 }
 
 /// Counts a message without a matching subscription.

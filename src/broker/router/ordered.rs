@@ -1,27 +1,32 @@
-//! Subscribers in the order of their sessions.
+//! Long sorted lists that change: subscribers, and groups.
 
 use alloc::vec::Vec;
 
-use super::subscribers::Subscriber;
-use crate::broker::index::SessionIndex;
+/// What is in a sorted list.
+pub(super) trait Item: Copy {
+    /// What the list is sorted by.
+    type Key: Copy + Ord;
 
-/// Subscribers in the order of their session indices, each session once: a sorted array, and above [`FEW`] a list of chunks,
-/// so that nothing long is moved because one comes or goes.
+    fn key(&self) -> Self::Key;
+}
+
+/// Items in the order of their keys, each key once: a sorted array, and above [`FEW`] a list of chunks, so that nothing long is
+/// moved because one comes or goes.
 ///
-/// A position in this order is the index of a session. It means the same whatever was added or removed meanwhile.
+/// A position in this order is a key. It means the same whatever was added or removed meanwhile.
 #[derive(Clone)]
-pub(super) struct Ordered {
-    list: Chunks,
+pub(super) struct Ordered<T> {
+    list: Chunks<T>,
     len: u32,
-    /// Number of subscribers that there is memory for.
+    /// Number of items that there is memory for.
     capacity: usize,
 }
 
 #[derive(Clone)]
-enum Chunks {
-    One(Vec<Subscriber>),
+enum Chunks<T> {
+    One(Vec<T>),
     /// None of them is empty.
-    Several(Vec<Vec<Subscriber>>),
+    Several(Vec<Vec<T>>),
 }
 
 /// The length up to which there is one array.
@@ -30,17 +35,17 @@ const FEW: usize = 64;
 /// The length of a chunk above which it is split.
 const CHUNK: usize = 512;
 
-/// A list of subscribers that is read.
+/// A sorted list that is read.
 #[derive(Clone, Copy)]
-pub(super) enum OrderedList<'t> {
-    One(&'t [Subscriber]),
-    Several(&'t [Vec<Subscriber>], u32),
+pub(super) enum OrderedList<'t, T> {
+    One(&'t [T]),
+    Several(&'t [Vec<T>], u32),
 }
 
-impl<'t> OrderedList<'t> {
+impl<'t, T: Item> OrderedList<'t, T> {
     pub(super) const EMPTY: Self = Self::One(&[]);
 
-    /// Number of subscribers.
+    /// Number of items.
     #[inline]
     pub(super) const fn len(self) -> usize {
         match self {
@@ -49,9 +54,9 @@ impl<'t> OrderedList<'t> {
         }
     }
 
-    /// All subscribers, in arrays.
+    /// All items, in arrays.
     #[inline]
-    pub(super) fn runs(self) -> impl Iterator<Item = &'t [Subscriber]> {
+    pub(super) fn runs(self) -> impl Iterator<Item = &'t [T]> {
         let (one, several): (&[_], &[_]) = match self {
             Self::One(list) => (list, &[]),
             Self::Several(chunks, _) => (&[], chunks),
@@ -59,12 +64,12 @@ impl<'t> OrderedList<'t> {
         core::iter::once(one).chain(several.iter().map(Vec::as_slice))
     }
 
-    /// The subscribers from this session on, in arrays.
-    pub(super) fn runs_from(self, session: SessionIndex) -> impl Iterator<Item = &'t [Subscriber]> {
+    /// The items from this key on, in arrays.
+    pub(super) fn runs_from(self, key: T::Key) -> impl Iterator<Item = &'t [T]> {
         let (first, others): (&[_], &[_]) = match self {
             Self::One(list) => (list, &[]),
             Self::Several(chunks, _) => {
-                let at = chunk_of(chunks, session);
+                let at = chunk_of(chunks, key);
                 let (first, others) = chunks.get(at..).and_then(<[_]>::split_first).map_or((&[][..], &[][..]), |it| {
                     let (first, others) = it;
                     (&first[..], others)
@@ -72,27 +77,33 @@ impl<'t> OrderedList<'t> {
                 (first, others)
             }
         };
-        let first = first.get(first.partition_point(|it| it.session < session)..).unwrap_or_default();
+        let first = first.get(first.partition_point(|it| it.key() < key)..).unwrap_or_default();
         core::iter::once(first).chain(others.iter().map(Vec::as_slice)).filter(|run| !run.is_empty())
     }
 
-    /// The first subscriber from this session on.
-    pub(super) fn first_from(self, session: SessionIndex) -> Option<&'t Subscriber> {
-        self.runs_from(session).next()?.first()
+    /// The first item from this key on.
+    pub(super) fn first_from(self, key: T::Key) -> Option<&'t T> {
+        self.runs_from(key).next()?.first()
+    }
+
+    /// The first item behind this key, or the first one of all.
+    pub(super) fn first_behind(self, key: Option<T::Key>) -> Option<&'t T> {
+        let Some(key) = key else { return self.runs().flatten().next() };
+        self.runs_from(key).flatten().find(|it| it.key() != key)
     }
 }
 
-/// The chunk that a session is in, or would be.
-fn chunk_of(chunks: &[Vec<Subscriber>], session: SessionIndex) -> usize {
-    let begins = |chunk: &Vec<Subscriber>| chunk.first().is_some_and(|first| first.session <= session);
+/// The chunk that a key is in, or would be.
+fn chunk_of<T: Item>(chunks: &[Vec<T>], key: T::Key) -> usize {
+    let begins = |chunk: &Vec<T>| chunk.first().is_some_and(|first| first.key() <= key);
     chunks.partition_point(begins).saturating_sub(1)
 }
 
-fn find(list: &[Subscriber], session: SessionIndex) -> Result<usize, usize> {
-    list.binary_search_by_key(&session, |it| it.session)
+fn find<T: Item>(list: &[T], key: T::Key) -> Result<usize, usize> {
+    list.binary_search_by_key(&key, T::key)
 }
 
-impl Ordered {
+impl<T: Item> Ordered<T> {
     pub(super) const fn new() -> Self {
         Self { list: Chunks::One(Vec::new()), len: 0, capacity: 0 }
     }
@@ -101,37 +112,37 @@ impl Ordered {
     pub(super) fn bytes(&self) -> usize {
         let chunks = match &self.list {
             Chunks::One(_) => 0,
-            Chunks::Several(chunks) => chunks.capacity().saturating_mul(core::mem::size_of::<Vec<Subscriber>>()),
+            Chunks::Several(chunks) => chunks.capacity().saturating_mul(core::mem::size_of::<Vec<T>>()),
         };
-        self.capacity.saturating_mul(core::mem::size_of::<Subscriber>()).saturating_add(chunks)
+        self.capacity.saturating_mul(core::mem::size_of::<T>()).saturating_add(chunks)
     }
 
     #[inline]
-    pub(super) const fn read(&self) -> OrderedList<'_> {
+    pub(super) const fn read(&self) -> OrderedList<'_, T> {
         match &self.list {
             Chunks::One(list) => OrderedList::One(list.as_slice()),
             Chunks::Several(chunks) => OrderedList::Several(chunks.as_slice(), self.len),
         }
     }
 
-    pub(super) fn get_mut(&mut self, session: SessionIndex) -> Option<&mut Subscriber> {
+    pub(super) fn get_mut(&mut self, key: T::Key) -> Option<&mut T> {
         let list = match &mut self.list {
             Chunks::One(list) => list,
             Chunks::Several(chunks) => {
-                let at = chunk_of(chunks, session);
+                let at = chunk_of(chunks, key);
                 chunks.get_mut(at)?
             }
         };
-        let at = find(list, session).ok()?;
+        let at = find(list, key).ok()?;
         list.get_mut(at)
     }
 
-    /// Adds a subscriber whose session is not in the list.
-    pub(super) fn insert(&mut self, subscriber: Subscriber) {
+    /// Adds an item whose key is not in the list.
+    pub(super) fn insert(&mut self, item: T) {
         self.len = self.len.saturating_add(1);
         let chunks = match &mut self.list {
             Chunks::One(list) => {
-                insert(list, subscriber);
+                insert(list, item);
                 self.capacity = list.capacity();
                 if list.len() > FEW {
                     let list = core::mem::take(list);
@@ -141,40 +152,40 @@ impl Ordered {
             }
             Chunks::Several(chunks) => chunks,
         };
-        let at = chunk_of(chunks, subscriber.session);
+        let at = chunk_of(chunks, item.key());
         let is_last = at.saturating_add(1) >= chunks.len();
-        let Some(chunk) = chunks.get_mut(at) else { return bug!("there is a chunk for each session") };
+        let Some(chunk) = chunks.get_mut(at) else { return bug!("there is a chunk for each key") };
         self.capacity = self.capacity.saturating_sub(chunk.capacity());
         if chunk.len() < CHUNK {
-            insert(chunk, subscriber);
+            insert(chunk, item);
             self.capacity = self.capacity.saturating_add(chunk.capacity());
             return;
         }
-        // Sessions often subscribe in the order of their indices: then the chunks become full.
-        let is_behind = is_last && chunk.last().is_some_and(|last| last.session < subscriber.session);
+        // Items often come in the order of their keys: then the chunks become full.
+        let is_behind = is_last && chunk.last().is_some_and(|last| last.key() < item.key());
         let mut behind = if is_behind { Vec::new() } else { chunk.split_off(CHUNK / 2) };
-        let is_lower = behind.first().is_some_and(|first| subscriber.session < first.session);
-        insert(if is_lower { chunk } else { &mut behind }, subscriber);
+        let is_lower = behind.first().is_some_and(|first| item.key() < first.key());
+        insert(if is_lower { chunk } else { &mut behind }, item);
         self.capacity = self.capacity.saturating_add(chunk.capacity()).saturating_add(behind.capacity());
         chunks.insert(at.saturating_add(1).min(chunks.len()), behind);
     }
 
-    /// Removes a subscriber.
-    pub(super) fn remove(&mut self, session: SessionIndex) {
+    /// Removes an item.
+    pub(super) fn remove(&mut self, key: T::Key) {
         match &mut self.list {
             Chunks::One(list) => {
-                if !remove(list, session) {
-                    return bug!("a subscriber is in the list that its session names");
+                if !remove(list, key) {
+                    return bug!("an item is in the list that it is said to be in");
                 }
                 self.capacity = list.capacity();
             }
             Chunks::Several(chunks) => {
-                let at = chunk_of(chunks, session);
+                let at = chunk_of(chunks, key);
                 // The chunks that may change: this one, and those beside it.
                 let (begin, end) = (at.saturating_sub(1), at.saturating_add(2).min(chunks.len()));
                 let (before, behind) = (capacity(chunks, begin, end), chunks.len().saturating_sub(end));
-                if !chunks.get_mut(at).is_some_and(|chunk| remove(chunk, session)) {
-                    return bug!("a subscriber is in the list that its session names");
+                if !chunks.get_mut(at).is_some_and(|chunk| remove(chunk, key)) {
+                    return bug!("an item is in the list that it is said to be in");
                 }
                 join(chunks, at);
                 let after = capacity(chunks, begin, chunks.len().saturating_sub(behind));
@@ -192,21 +203,21 @@ impl Ordered {
     }
 }
 
-/// Number of subscribers that there is memory for in these chunks.
-fn capacity(chunks: &[Vec<Subscriber>], begin: usize, end: usize) -> usize {
+/// Number of items that there is memory for in these chunks.
+fn capacity<T>(chunks: &[Vec<T>], begin: usize, end: usize) -> usize {
     chunks.get(begin..end).unwrap_or_default().iter().map(Vec::capacity).fold(0, usize::saturating_add)
 }
 
-fn insert(list: &mut Vec<Subscriber>, subscriber: Subscriber) {
-    match find(list, subscriber.session) {
-        Ok(_) => bug!("a session is in a list once"),
-        Err(at) => list.insert(at.min(list.len()), subscriber),
+fn insert<T: Item>(list: &mut Vec<T>, item: T) {
+    match find(list, item.key()) {
+        Ok(_) => bug!("a key is in a list once"),
+        Err(at) => list.insert(at.min(list.len()), item),
     }
 }
 
-/// Removes a subscriber; returns whether it was there.
-fn remove(list: &mut Vec<Subscriber>, session: SessionIndex) -> bool {
-    let Ok(at) = find(list, session) else { return false };
+/// Removes an item; returns whether it was there.
+fn remove<T: Item>(list: &mut Vec<T>, key: T::Key) -> bool {
+    let Ok(at) = find(list, key) else { return false };
     if at < list.len() {
         list.remove(at);
     }
@@ -217,7 +228,7 @@ fn remove(list: &mut Vec<Subscriber>, session: SessionIndex) -> bool {
 }
 
 /// Joins a chunk with the one before or behind it if both are short, and removes it if it is empty.
-fn join(chunks: &mut Vec<Vec<Subscriber>>, at: usize) {
+fn join<T>(chunks: &mut Vec<Vec<T>>, at: usize) {
     /// Chunks below this length are joined.
     const SHORT: usize = CHUNK / 4;
     let len_of = |at: usize| chunks.get(at).map_or(usize::MAX, Vec::len);
@@ -247,52 +258,61 @@ mod tests {
     use alloc::collections::BTreeMap;
     use alloc::vec::Vec;
 
-    use crate::broker::index::SessionIndex;
-    use crate::broker::router::ordered::{CHUNK, Chunks, Ordered, capacity};
-    use crate::broker::router::subscribers::{Subscriber, SubscriptionOptions};
-    use crate::codec::QoS;
+    use crate::broker::router::ordered::{CHUNK, Chunks, Item, Ordered, capacity};
     use crate::random::Random;
 
-    fn subscriber(session: u32, identifier: u32) -> Subscriber {
-        let options = SubscriptionOptions { qos: QoS::AtMostOnce, no_local: false, retain_as_published: false };
-        Subscriber { session: SessionIndex::new(session), identifier, options }
+    #[derive(Clone, Copy)]
+    struct Pair {
+        key: u32,
+        value: u32,
     }
 
-    fn assert_same(list: &Ordered, model: &BTreeMap<u32, u32>, from: u32) {
-        let pairs = |runs: &mut dyn Iterator<Item = &[Subscriber]>| -> Vec<_> {
-            runs.flatten().map(|it| (it.session.get(), it.identifier)).collect()
+    impl Item for Pair {
+        type Key = u32;
+
+        fn key(&self) -> u32 {
+            self.key
+        }
+    }
+
+    fn assert_same(list: &Ordered<Pair>, model: &BTreeMap<u32, u32>, from: u32) {
+        let pairs = |runs: &mut dyn Iterator<Item = &[Pair]>| -> Vec<_> {
+            runs.flatten().map(|it| (it.key, it.value)).collect()
         };
-        let all: Vec<_> = model.iter().map(|(&session, &identifier)| (session, identifier)).collect();
+        let all: Vec<_> = model.iter().map(|(&key, &value)| (key, value)).collect();
         assert_eq!(pairs(&mut list.read().runs()), all);
         assert_eq!(list.read().len(), model.len());
-        let behind: Vec<_> = model.range(from..).map(|(&session, &identifier)| (session, identifier)).collect();
-        assert_eq!(pairs(&mut list.read().runs_from(SessionIndex::new(from))), behind);
+        let behind: Vec<_> = model.range(from..).map(|(&key, &value)| (key, value)).collect();
+        assert_eq!(pairs(&mut list.read().runs_from(from)), behind);
         let capacity = match &list.list {
             Chunks::One(list) => list.capacity(),
             Chunks::Several(chunks) => capacity(chunks, 0, chunks.len()),
         };
         assert_eq!(list.capacity, capacity, "memory is counted right");
-        let first = list.read().first_from(SessionIndex::new(from)).map(|it| it.session.get());
-        assert_eq!(first, behind.first().map(|&(session, _)| session));
+        let first = list.read().first_from(from).map(|it| it.key);
+        assert_eq!(first, behind.first().map(|&(key, _)| key));
+        let next = list.read().first_behind(Some(from)).map(|it| it.key);
+        assert_eq!(next, behind.iter().map(|&(key, _)| key).find(|&key| key != from));
+        assert_eq!(list.read().first_behind(None).map(|it| it.key), model.keys().next().copied());
     }
 
     /// Random insertions and removals, growing to thousands and back, compared with a `BTreeMap`.
     #[test]
-    fn subscribers_are_in_order_whatever_comes_and_goes() {
+    fn items_are_in_order_whatever_comes_and_goes() {
         let (mut list, mut model, mut random) = (Ordered::new(), BTreeMap::new(), Random::new(7));
         for (steps, percent_inserted) in [(200, 70), (9000, 80), (12000, 15), (500, 50)] {
             for step in 0..steps {
-                let session = random.index(6000) as u32;
+                let key = random.index(6000) as u32;
                 if random.index(100) < percent_inserted {
-                    match model.insert(session, step) {
-                        None => list.insert(subscriber(session, step)),
+                    match model.insert(key, step) {
+                        None => list.insert(Pair { key, value: step }),
                         Some(_) => {
-                            let known = list.get_mut(SessionIndex::new(session));
-                            assert!(known.map(|known| known.identifier = step).is_some(), "it is found");
+                            let known = list.get_mut(key);
+                            assert!(known.map(|known| known.value = step).is_some(), "it is found");
                         }
                     }
-                } else if model.remove(&session).is_some() {
-                    list.remove(SessionIndex::new(session));
+                } else if model.remove(&key).is_some() {
+                    list.remove(key);
                 }
                 if step % 97 == 0 {
                     assert_same(&list, &model, random.index(6100) as u32);
@@ -302,13 +322,13 @@ mod tests {
                 assert!(chunks.iter().all(|chunk| !chunk.is_empty() && chunk.len() <= CHUNK), "chunks are bounded");
             }
         }
-        for (session, _) in core::mem::take(&mut model) {
-            list.remove(SessionIndex::new(session));
+        for (key, _) in core::mem::take(&mut model) {
+            list.remove(key);
         }
         assert_same(&list, &model, 0);
-        for session in 0..5000 {
-            list.insert(subscriber(session, session));
-            model.insert(session, session);
+        for key in 0..5000 {
+            list.insert(Pair { key, value: key });
+            model.insert(key, key);
         }
         assert_same(&list, &model, 4095);
         let count = if let Chunks::Several(chunks) = &list.list { chunks.len() } else { 1 };

@@ -115,6 +115,7 @@ fn send(
     let publish = MessageRef { retain: true, ..MessageRef::of(&publish) };
     // The message is decoded, and written.
     sessions.work_mut().spend_bytes(message.own_len().saturating_mul(2));
+    sessions.work_mut().spend(Work::units_of_pairs(publish.properties.user_properties.len()).saturating_mul(2));
     let content = Content {
         message: publish,
         payload: shared.map_or(publish.payload, |payload| payload),

@@ -120,7 +120,7 @@ impl Spread {
         }
     }
 
-    /// The message goes to nobody else: lets go of a list that it has not gone to. Returns whether there was one.
+    /// The message goes to no other subscriber: lets go of a list that it has not gone to. Returns whether there was one.
     pub(super) fn let_go(&mut self, tree: &mut Tree) -> bool {
         let list = self.lists.pop().map(|Reverse((_, list))| list).or_else(|| self.shared.pop_front());
         if let Some(list) = list {

@@ -1,5 +1,6 @@
 //! Subscribers, with the options of their subscriptions.
 
+use super::ordered::Item;
 use crate::broker::index::SessionIndex;
 use crate::codec::{QoS, Subscription};
 
@@ -18,6 +19,15 @@ pub(in crate::broker) struct SubscriptionOptions {
     pub(in crate::broker) qos: QoS,
     pub(in crate::broker) no_local: bool,
     pub(in crate::broker) retain_as_published: bool,
+}
+
+impl Item for Subscriber {
+    type Key = SessionIndex;
+
+    #[inline]
+    fn key(&self) -> SessionIndex {
+        self.session
+    }
 }
 
 impl Subscriber {

@@ -492,7 +492,10 @@ impl Tree {
     /// The subscribers of the only matching filter that do not share the subscription, and the groups that do. `None` if several
     /// filters match.
     #[inline]
-    pub(super) fn only(&self, matches: &Matches) -> Option<(ListId, OrderedList<'_>, &[GroupIndex])> {
+    pub(super) fn only(
+        &self,
+        matches: &Matches,
+    ) -> Option<(ListId, OrderedList<'_, Subscriber>, OrderedList<'_, GroupIndex>)> {
         let [list] = matches.0[..] else { return None };
         let subscribers = self.subscribers(list)?;
         Some((list, subscribers.own(&self.lists), subscribers.groups(&self.lists)))
@@ -510,20 +513,21 @@ impl Tree {
     }
 
     /// The subscribers of a filter that do not share the subscription.
-    pub(super) fn own(&self, list: ListId) -> OrderedList<'_> {
+    pub(super) fn own(&self, list: ListId) -> OrderedList<'_, Subscriber> {
         self.subscribers(list).map_or(OrderedList::EMPTY, |it| it.own(&self.lists))
     }
 
     /// The next group that shares a filter, in the order of indices.
     pub(super) fn group_behind(&self, list: ListId, last: Option<GroupIndex>) -> Option<GroupIndex> {
-        let groups = self.subscribers(list)?.groups(&self.lists);
-        let at = last.map_or(0, |last| groups.partition_point(|&group| group <= last));
-        groups.get(at).copied()
+        self.subscribers(list)?.groups(&self.lists).first_behind(last).copied()
     }
 
     /// The subscribers of the matching filters, in lists. No session is in a list twice.
     #[inline]
-    pub(super) fn lists<'t>(&'t self, matches: &'t Matches) -> impl Iterator<Item = (ListId, OrderedList<'t>)> {
+    pub(super) fn lists<'t>(
+        &'t self,
+        matches: &'t Matches,
+    ) -> impl Iterator<Item = (ListId, OrderedList<'t, Subscriber>)> {
         let lists = matches.0.iter().filter_map(|&list| Some((list, self.subscribers(list)?)));
         lists.map(|(list, subscribers)| (list, subscribers.own(&self.lists))).filter(|(_, own)| own.len() != 0)
     }
@@ -531,7 +535,7 @@ impl Tree {
     /// The groups that share a matching filter.
     pub(super) fn groups<'t>(&'t self, matches: &'t Matches) -> impl Iterator<Item = GroupIndex> + 't {
         let lists = matches.0.iter().filter_map(|&list| self.subscribers(list));
-        lists.flat_map(|subscribers| subscribers.groups(&self.lists)).copied()
+        lists.flat_map(|subscribers| subscribers.groups(&self.lists).runs().flatten()).copied()
     }
 
     /// A subscriber.
@@ -555,7 +559,7 @@ impl Tree {
             for subscribers in [&entry.own, &entry.hash] {
                 own = own.saturating_add(subscribers.own(&self.lists).len());
                 heap = heap.saturating_add(subscribers.bytes(&self.lists));
-                for &group in subscribers.groups(&self.lists) {
+                for &group in subscribers.groups(&self.lists).runs().flatten() {
                     let known = self.groups.get(group.get());
                     let members = known.map_or(0, Group::len) as usize;
                     heap = heap.saturating_add(known.map_or(0, Group::bytes));

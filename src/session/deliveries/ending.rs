@@ -24,10 +24,11 @@ impl Deliveries {
         effects.abandoned(waiting.token, reason);
     }
 
-    /// Gives up the queued messages that have expired.
+    /// Gives up queued messages that have expired, this many at most.
     #[inline(never)]
-    pub(crate) fn drop_expired(&mut self, now: Instant, effects: &mut Effects) {
-        while let Some(expired) = self.queue.as_mut().and_then(|queue| queue.take_expired(now)) {
+    pub(crate) fn drop_expired(&mut self, now: Instant, most: u32, effects: &mut Effects) {
+        for _ in 0..most {
+            let Some(expired) = self.queue.as_mut().and_then(|queue| queue.take_expired(now)) else { return };
             self.give_up_queued(&expired, AbandonReason::Expired, effects);
             self.drop_empty_queue();
         }

@@ -82,13 +82,19 @@ impl Engine {
     /// Sets the current time, which never goes back, and drops expired messages from the queue.
     #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
+        self.advance_in_steps(now, u32::MAX);
+    }
+
+    /// As [`advance`](Self::advance), but drops no more than this many messages.
+    #[inline]
+    pub(crate) fn advance_in_steps(&mut self, now: Instant, most: u32) {
         let now = match self.effects.durable_mut() {
             None => now,
             Some(durable) => durable.begin_step(self.now, now),
         };
         self.now = now.max(self.now);
         if self.deliveries.has_queue() {
-            self.deliveries.drop_expired(self.now, &mut self.effects);
+            self.deliveries.drop_expired(self.now, most, &mut self.effects);
         }
     }
 
@@ -627,7 +633,7 @@ impl Engine {
         let token = self.deliveries.enqueue(&limits, request.kind(), now, u32::MAX, stored, effects);
         // Requests are rare: all go through the queue.
         if self.can_send_more(&limits) {
-            self.send_more(peer, &limits, u32::MAX);
+            _ = self.send_more(peer, &limits, u32::MAX);
         }
         Ok(token)
     }
@@ -642,11 +648,11 @@ impl Engine {
     }
 
     /// Sends as many packets as possible: first the messages to be sent again, then the queue in order. Stops when `most`
-    /// units are sent, where a packet counts as one, and one more for each 256 bytes.
+    /// units are sent, and returns how many were, see [`Backlog::send`].
     #[cold]
-    pub(crate) fn send_more(&mut self, peer: &mut impl Peer, limits: &ConnectionLimits, most: u32) {
+    pub(crate) fn send_more(&mut self, peer: &mut impl Peer, limits: &ConnectionLimits, most: u32) -> u64 {
         let Self { now, link, effects, deliveries } = self;
-        Backlog::new(*now, link, deliveries, effects, limits).send(peer, most);
+        Backlog::new(*now, link, deliveries, effects, limits).send(peer, most)
     }
 
     /// Gives up the operation with this token.

@@ -155,6 +155,11 @@ impl Link {
         self.transmit.end()
     }
 
+    /// Returns the number of bytes in the output, without shared payloads.
+    pub(crate) fn own_len(&self) -> usize {
+        self.transmit.own_len()
+    }
+
     /// Returns the bytes that have been taken from the output since the last call; `None` if there are none.
     #[inline]
     pub(crate) fn note_sent(&mut self, answer_limit: u32) -> Option<Sent> {

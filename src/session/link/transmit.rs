@@ -90,6 +90,11 @@ impl Transmit {
         self.bytes.len().wrapping_sub(self.start()).wrapping_add(shared)
     }
 
+    /// Returns the number of bytes that have not been taken, without shared payloads.
+    pub(crate) fn own_len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.start())
+    }
+
     /// Returns the number of bytes that have been taken on this connection.
     #[inline]
     pub(crate) const fn taken(&self) -> u64 {
