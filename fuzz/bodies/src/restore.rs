@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
 use mqtt_sansio::client::{self, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{self, ConnAck, Connect, ConnectProperties, Delivery, Limits, Packet, Publish, Version};
 use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, ServerSession};
-use mqtt_sansio::store::{Pairs, batches};
+use mqtt_sansio::store::{Change, Pairs, batches};
 use mqtt_sansio::{Instant, SessionExpiry, TopicName};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -15,12 +16,47 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 /// Restores a client and a server session from arbitrary pairs, or from an arbitrary file of batches.
 pub fn restore(data: &[u8]) {
     let Some((&choice, rest)) = data.split_first() else { return };
-    let pairs = if choice & 1 == 0 { from_file(rest) } else { from_values(rest) };
+    let pairs = if choice & 1 == 0 { from_file(rest) } else { from_values(rest, 0) };
     let now = Instant::from_micros([0, 5, u64::MAX / 4][usize::from(choice >> 1) % 3]);
     for version in Version::ALL {
         check_client(&pairs, version, now);
     }
     check_server(&pairs, now);
+    check_broker(&pairs, now);
+    if choice & 1 == 1 {
+        check_broker(&from_values(rest, 1), now);
+    }
+}
+
+/// Restores a broker: it is consistent, and what it stores then can be restored again.
+fn check_broker(pairs: &Map, now: Instant) {
+    let config = BrokerConfig::new(Secret::new([7; 16]));
+    let Ok(mut broker) = Broker::restore(config.clone(), AllowAll, now, pairs) else { return };
+    broker.assert_consistent();
+    let mut stored = pairs.clone();
+    for _ in 0..20 {
+        broker.poll(now);
+        while let Some(batch) = broker.changes() {
+            for change in batch.changes() {
+                match change {
+                    Change::Put { key, value } => drop(stored.insert(key.into(), value.into())),
+                    Change::Remove { key } => drop(stored.remove(key)),
+                }
+            }
+            broker.committed(now, batch.number());
+        }
+        broker.assert_consistent();
+    }
+    if stored.is_empty() {
+        return;
+    }
+    let again = Broker::restore(config, AllowAll, now, &stored).expect("what a broker stores can be restored");
+    again.assert_consistent();
+    let (before, after) = (broker.status(), again.status());
+    assert_eq!(
+        (before.sessions, before.subscriptions, before.stored),
+        (after.sessions, after.subscriptions, after.stored)
+    );
 }
 
 /// What a file of batches contains. Every batch is read as it would be written.
@@ -39,13 +75,13 @@ fn from_file(file: &[u8]) -> Map {
     pairs.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
 }
 
-/// Pairs with likely keys and values, mostly with valid checksums.
-fn from_values(data: &[u8]) -> Map {
+/// Pairs with likely keys and values, mostly with valid checksums, of a session with this number.
+fn from_values(data: &[u8], session: u64) -> Map {
     let mut u = Unstructured::new(data);
     let mut pairs = Map::new();
     put(&mut pairs, vec![0], vec![1]);
     // Exhausted data yields zeros without end.
-    while !u.is_empty() && add_pair(&mut u, &mut pairs).is_ok() {}
+    while !u.is_empty() && add_pair(&mut u, &mut pairs, session).is_ok() {}
     pairs
 }
 
@@ -57,9 +93,9 @@ fn put(pairs: &mut Map, key: Vec<u8>, mut value: Vec<u8>) {
     pairs.insert(key, value);
 }
 
-fn add_pair(u: &mut Unstructured<'_>, pairs: &mut Map) -> Result<()> {
+fn add_pair(u: &mut Unstructured<'_>, pairs: &mut Map, session: u64) -> Result<()> {
     let number = |u: &mut Unstructured<'_>| Ok(u64::from(u.int_in_range(0_u8..=5)?).to_be_bytes());
-    let session = [0; 8];
+    let (session, is_broker) = (session.to_be_bytes(), session != 0);
     let bytes = |u: &mut Unstructured<'_>, max: usize| {
         let len = u.int_in_range(0..=max)?;
         Ok(u.bytes(len.min(u.len()))?.to_vec())
@@ -69,6 +105,11 @@ fn add_pair(u: &mut Unstructured<'_>, pairs: &mut Map) -> Result<()> {
     match u.int_in_range(0..=15)? {
         0 if is_wild => put(pairs, vec![1], [u.arbitrary::<[u8; 8]>()?, u.arbitrary()?].concat()),
         0 => put(pairs, vec![1], [u64::from(u.arbitrary::<u32>()?).to_be_bytes(), number(u)?].concat()),
+        1 if is_broker && u.arbitrary()? => {
+            let qos = u.int_in_range(0..=2 + u8::from(is_wild))?;
+            put(pairs, [&[0x18][..], &number(u)?].concat(), [&[qos | 4][..], b"c"].concat());
+        }
+        1 if is_broker => put(pairs, vec![2, u.int_in_range(1..=2)?], number(u)?.to_vec()),
         1 if is_wild => put(pairs, vec![2, 0], u.arbitrary::<[u8; 8]>()?.to_vec()),
         1 => put(pairs, vec![2, 0], number(u)?.to_vec()),
         2..=5 => {

@@ -21,8 +21,8 @@ use crate::broker::timers::Due;
 use crate::codec::PacketId;
 use crate::server::{ServerConfig, ServerSession};
 use crate::session::{
-    Contents, DeliveryRecord, Journal, LARGE, Message, MessageRef, RestoredDeliveries, ServerRecord, Stored,
-    StoredClock, Token, Will, WillInStore, WillRecord, read_delivery, read_number, read_pairs, read_received,
+    Contents, DeliveryRecord, Journal, LARGE, MAX_NUMBER, Message, MessageRef, RestoredDeliveries, ServerRecord,
+    Stored, StoredClock, Token, Will, WillInStore, WillRecord, read_delivery, read_number, read_pairs, read_received,
     read_will,
 };
 use crate::store::{Counter, Fields, Key, Kind, RestoreError, RestoreErrorKind};
@@ -75,6 +75,10 @@ impl Pairs {
 
     fn take(&mut self, kind: Kind, first: u64, fields: Fields<'_>, value: &[u8]) -> Result<(), RestoreErrorKind> {
         let mut fields = fields;
+        let is_numbered = !matches!(kind, Kind::Format | Kind::Clock | Kind::HighWater);
+        if is_numbered && !(1..=MAX_NUMBER).contains(&first) {
+            return Err(RestoreErrorKind::UnknownKey); // sessions and messages are counted from 1
+        }
         match kind {
             Kind::Format => {}
             Kind::Clock => self.clock = StoredClock::read(value)?,
@@ -175,20 +179,27 @@ pub(in crate::broker) fn restore(
     let Pairs { clock, marks, highest, mut contents, retained, sessions, wills, mut garbage } = pairs;
     let next = (marks.0.max(highest.0.saturating_add(1)), marks.1.max(highest.1.saturating_add(1)));
     let mut journal = Journal::restored(clock.batch, cx.config.max_uncommitted, next, marks);
-    let of_wills = sessions.iter().flat_map(|session| session.wills.iter().map(|&(number, _)| number));
-    let of_wills: BTreeSet<u64> = of_wills.chain(wills.iter().map(|&(_, number, _)| number)).collect();
+    let of_sessions = sessions.iter().flat_map(|it| it.wills.iter().map(|&(number, _)| (it.number, number)));
+    let mut of_wills = BTreeSet::new();
+    for (session, number) in of_sessions.chain(wills.iter().map(|&(session, number, _)| (session, number))) {
+        if !of_wills.insert(number) {
+            return Err(error(Key::will(session, number), RestoreErrorKind::Value)); // each has a message of its own
+        }
+    }
     for (number, size) in contents.sizes().filter(|(number, _)| !of_wills.contains(number)) {
         journal.restore_message(number, size);
     }
+    let mut replaced = Vec::new();
     // Nothing of what follows is stored anew.
     cx.sessions.replace_commits(None);
     for (number, record) in retained {
-        let record = RetainedRecord::read(&record).ok_or(error(Key::retained(number), RestoreErrorKind::Value))?;
-        restore_retained(cx, &mut contents, &mut journal, number, &record)?;
+        let record = RetainedRecord::read(&record).filter(|_| !of_wills.contains(&number));
+        let record = record.ok_or(error(Key::retained(number), RestoreErrorKind::Value))?;
+        replaced.extend(restore_retained(cx, &mut contents, &mut journal, number, &record)?);
     }
     let mut commits = Box::new(Commits::new(journal));
     for session in sessions {
-        restore_session(cx, server, &mut contents, &mut commits, &mut garbage, session)?;
+        restore_session(cx, server, &mut contents, (&mut commits, &of_wills), &mut garbage, session)?;
     }
     cx.sessions.replace_commits(Some(commits));
     for (session, number, record) in wills {
@@ -197,6 +208,10 @@ pub(in crate::broker) fn restore(
     }
     let now = cx.now;
     if let Some(journal) = cx.sessions.commits_mut().and_then(Commits::journal) {
+        for number in replaced {
+            journal.remove(Key::retained(number));
+            journal.release(number);
+        }
         for key in garbage {
             journal.begin_step(now);
             journal.remove_garbage(key);
@@ -212,13 +227,14 @@ fn error(key: Key, kind: RestoreErrorKind) -> RestoreError {
     RestoreError::of(key, kind)
 }
 
+/// Restores a retained message; returns the number of one with the same topic, if there was one.
 fn restore_retained(
     cx: &mut Context<'_>,
     contents: &mut Contents,
     journal: &mut Journal,
     number: u64,
     record: &RetainedRecord<'_>,
-) -> Result<(), RestoreError> {
+) -> Result<Option<u64>, RestoreError> {
     let payloads = Arc::clone(cx.sessions.account().payloads());
     let large = contents.large(number, |payload| payloads.share(payload))?;
     let (head, publish) = contents.message(number)?;
@@ -232,18 +248,14 @@ fn restore_retained(
         return Err(error(Key::retained(number), RestoreErrorKind::Value)); // there are too many topics
     };
     cx.timers.set(restored.expires_at, Due::Retained(restored.topic));
-    if restored.replaced != 0 {
-        journal.remove(Key::retained(restored.replaced));
-        journal.release(restored.replaced);
-    }
-    Ok(())
+    Ok((restored.replaced != 0).then_some(restored.replaced))
 }
 
 fn restore_session(
     cx: &mut Context<'_>,
     server: &Arc<ServerConfig>,
     contents: &mut Contents,
-    commits: &mut Commits,
+    (commits, of_wills): (&mut Commits, &BTreeSet<u64>),
     garbage: &mut Vec<Key>,
     pairs: SessionPairs,
 ) -> Result<(), RestoreError> {
@@ -258,6 +270,9 @@ fn restore_session(
     let payloads = Arc::clone(cx.sessions.account().payloads());
     for (token, delivery) in deliveries {
         let key = Key::delivery(number, token.get());
+        if delivery.has_message() && of_wills.contains(&delivery.message) {
+            return Err(error(key, RestoreErrorKind::Value));
+        }
         let message = if !delivery.has_message() {
             (now, u32::MAX, Stored::default())
         } else if contents.contains(delivery.message) {

@@ -56,7 +56,7 @@ pub(crate) struct Content {
 }
 
 /// Numbers, and times in microseconds, above this one are not valid: there is room for as many again.
-const MAX_NUMBER: u64 = u64::MAX / 2;
+pub(crate) const MAX_NUMBER: u64 = u64::MAX / 2;
 
 /// Reads the pairs of a store, which are in the order of their keys: `take` gets the kind of each, the first number of the
 /// key, the numbers behind it, and the value. Returns whether there are pairs.
