@@ -27,6 +27,9 @@ pub enum Change<'a> {
         key: &'a [u8],
         /// The value, at most 64 KiB.
         value: &'a [u8],
+        /// Whether the key has had no value before. A store that has not stored this batch when a later one removes the key
+        /// can leave out both changes. It is `false` where that is not certain.
+        is_new: bool,
     },
     /// The key has no value any more. It may have had none.
     Remove {
@@ -37,6 +40,9 @@ pub enum Change<'a> {
 
 /// The flag of a removal, in the byte with the length of the key.
 const REMOVE: u8 = 0x80;
+
+/// The flag of a key that has had no value before, in the same byte.
+const NEW: u8 = 0x40;
 
 /// The first bytes of a batch in a file; the last one is the version of this form.
 pub(super) const MAGIC: [u8; 4] = *b"MQb1";
@@ -87,7 +93,7 @@ impl fmt::Debug for Batch {
         impl fmt::Debug for Brief<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.0 {
-                    Change::Put { key, value } => write!(f, "put {key:02x?}: {} bytes", value.len()),
+                    Change::Put { key, value, .. } => write!(f, "put {key:02x?}: {} bytes", value.len()),
                     Change::Remove { key } => write!(f, "remove {key:02x?}"),
                 }
             }
@@ -120,7 +126,7 @@ impl<'a> Iterator for Changes<'a> {
 
     fn next(&mut self) -> Option<Change<'a>> {
         let (&head, rest) = self.rest.split_first()?;
-        let (key, rest) = rest.split_at_checked(usize::from(head & !REMOVE))?;
+        let (key, rest) = rest.split_at_checked(usize::from(head & !(REMOVE | NEW)))?;
         if head & REMOVE != 0 {
             self.rest = rest;
             return Some(Change::Remove { key });
@@ -128,14 +134,18 @@ impl<'a> Iterator for Changes<'a> {
         let (len, rest) = rest.split_first_chunk::<4>()?;
         let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*len) as usize)?;
         self.rest = rest;
-        Some(Change::Put { key, value })
+        Some(Change::Put { key, value, is_new: head & NEW != 0 })
     }
 }
 
-/// Writes a change to a body.
-pub(super) fn write(body: &mut Vec<u8>, key: &Key, value: Option<&[u8]>) {
-    let len = key.len() as u8;
-    body.push(if value.is_some() { len } else { len | REMOVE });
+/// Writes a change to a body: a value of a key, which is new or may have another one, or a removal.
+pub(super) fn write(body: &mut Vec<u8>, key: &Key, value: Option<&[u8]>, is_new: bool) {
+    let flag = match (value, is_new) {
+        (None, _) => REMOVE,
+        (Some(_), true) => NEW,
+        (Some(_), false) => 0,
+    };
+    body.push(key.len() as u8 | flag);
     body.extend_from_slice(key);
     if let Some(value) = value {
         super::put_bytes(body, value);

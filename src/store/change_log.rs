@@ -150,7 +150,7 @@ impl ChangeLog {
                 let start = start as usize;
                 self.values.get(start..start.saturating_add(len as usize)).unwrap_or_default()
             });
-            batch::write(&mut body, &key, value);
+            batch::write(&mut body, &key, value, entry.is_new);
         }
         self.values = Vec::new();
         self.push(body);
@@ -300,7 +300,7 @@ mod tests {
         let values: Vec<_> = first
             .changes()
             .filter_map(|change| match change {
-                Change::Put { key, value } if *key == *Key::message(1) => content_of(key, value),
+                Change::Put { key, value, .. } if *key == *Key::message(1) => content_of(key, value),
                 _ => None,
             })
             .collect();

@@ -99,8 +99,8 @@
 //! of the body (4), the CRC-32 of these 16 bytes, the body, and the CRC-32 of all bytes before it. Integers are
 //! big-endian. [`batches`] reads a file of batches.
 //!
-//! The body is a sequence of changes: a byte with the length of the key, with the highest bit set if the key is removed;
-//! the key; and unless the key is removed, the length of the value (4) and the value.
+//! The body is a sequence of changes: a byte with the length of the key, with the highest bit set if the key is removed, and
+//! the next one if it has had no value before; the key; and unless the key is removed, the length of the value (4) and the value.
 
 mod batch;
 mod change_log;

@@ -25,7 +25,7 @@ impl Pairs {
     pub fn apply(&mut self, batch: &Batch) {
         for change in batch.changes() {
             match change {
-                Change::Put { key, value } => drop(self.0.insert(key.into(), value.into())),
+                Change::Put { key, value, .. } => drop(self.0.insert(key.into(), value.into())),
                 Change::Remove { key } => drop(self.0.remove(key)),
             }
         }

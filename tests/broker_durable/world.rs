@@ -1,11 +1,11 @@
 //! Real client sessions around a durable broker, on one clock; the broker can crash at any point.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Buf;
 use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Resumption};
-use mqtt_sansio::store::{Batch, Pairs};
+use mqtt_sansio::store::{Batch, Change, Pairs};
 use mqtt_sansio::{Instant, QoS, SessionExpiry, Token};
 
 /// 2026, in Unix time.
@@ -178,7 +178,7 @@ impl World {
     pub(crate) fn commit(&mut self, count: usize) {
         let mut number = None;
         for batch in self.under_way.drain(..count.min(self.under_way.len())) {
-            self.committed.apply(&batch);
+            apply(&mut self.committed, &batch);
             number = Some(batch.number());
         }
         if let Some(number) = number {
@@ -189,7 +189,7 @@ impl World {
     /// The broker crashes after the first of the batches that are under way were stored, and is restored.
     pub(crate) fn crash(&mut self, stored: usize) {
         for batch in self.under_way.drain(..).take(stored) {
-            self.committed.apply(&batch);
+            apply(&mut self.committed, &batch);
         }
         self.under_way.clear();
         self.broker = Broker::restore(self.config.clone(), AllowAll, self.now, self.committed.iter()).unwrap();
@@ -221,4 +221,15 @@ impl World {
             }
         }
     }
+}
+
+/// Applies a batch. A key that the batch calls new has no value before.
+fn apply(pairs: &mut Pairs, batch: &Batch) {
+    let keys: BTreeSet<_> = pairs.iter().map(|(key, _)| key.to_vec()).collect();
+    for change in batch.changes() {
+        if let Change::Put { key, is_new: true, .. } = change {
+            assert!(!keys.contains(key), "{key:02x?} has had a value");
+        }
+    }
+    pairs.apply(batch);
 }

@@ -66,8 +66,12 @@ impl Batch for Changes {
         self.changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
     }
 
-    fn changes(&self) -> impl Iterator<Item = Change<'_>> {
-        self.changes.iter().map(|(key, value)| (&key[..], value.as_deref()))
+    fn changes(&self) -> impl Iterator<Item = (Change<'_>, bool)> {
+        self.changes.iter().map(|(key, value)| {
+            // The value of a delivery becomes longer with its stage.
+            let is_first = |value: &Vec<u8>| key[0] != kind::DELIVERY || value.len() == 12;
+            ((&key[..], value.as_deref()), value.as_ref().is_some_and(is_first))
+        })
     }
 }
 

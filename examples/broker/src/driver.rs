@@ -28,11 +28,11 @@ use crate::turns::Turns;
 /// The number of bytes read in one turn. All connections use one buffer in turns, so that an idle one needs little memory.
 pub(crate) const READ: usize = 64 * 1024;
 
-/// The time for which the broker goes on with unfinished work before the next turn of a task.
-const WORK: Duration = Duration::from_millis(1);
-
 /// How long changes that no packet waits for wait for others.
 const LINGER: Duration = Duration::from_millis(100);
+
+/// The time for which the broker goes on with unfinished work before the next turn of a task.
+const WORK: Duration = Duration::from_millis(1);
 
 /// The limits that the driver enforces itself.
 #[derive(Clone, Copy)]

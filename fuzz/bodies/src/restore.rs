@@ -202,7 +202,7 @@ fn check_broker(pairs: Map, now: Instant) {
             while let Some(batch) = broker.changes() {
                 for change in batch.changes() {
                     match change {
-                        Change::Put { key, value } => drop(pairs.insert(key.to_vec(), value.to_vec())),
+                        Change::Put { key, value, .. } => drop(pairs.insert(key.to_vec(), value.to_vec())),
                         Change::Remove { key } => drop(pairs.remove(key)),
                     }
                 }

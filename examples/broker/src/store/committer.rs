@@ -7,7 +7,8 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,8 +44,9 @@ pub(crate) trait Batch: Send + 'static {
     /// The size of all keys and values in bytes.
     fn size(&self) -> usize;
 
-    /// The changes, in any order if no key occurs twice.
-    fn changes(&self) -> impl Iterator<Item = Change<'_>>;
+    /// The changes, in any order if no key occurs twice, and for each whether its key has had no value before, as far as that is
+    /// certain.
+    fn changes(&self) -> impl Iterator<Item = (Change<'_>, bool)>;
 }
 
 impl Batch for mqtt_sansio::store::Batch {
@@ -56,11 +58,11 @@ impl Batch for mqtt_sansio::store::Batch {
         self.size()
     }
 
-    fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+    fn changes(&self) -> impl Iterator<Item = (Change<'_>, bool)> {
         use mqtt_sansio::store::Change;
         self.changes().map(|change| match change {
-            Change::Put { key, value } => (key, Some(value)),
-            Change::Remove { key } => (key, None),
+            Change::Put { key, value, is_new } => ((key, Some(value)), is_new),
+            Change::Remove { key } => ((key, None), false),
         })
     }
 }
@@ -324,8 +326,8 @@ impl<B: Batch> Shared<B> {
         loop {
             let (is_last, begin) = (self.lock().is_closed, Instant::now());
             let committed = match group {
-                [batch] => store.commit(batch.changes()),
-                _ => store.commit(merge(group).into_iter()),
+                [batch] => store.commit(batch.changes().map(|(change, _)| change)),
+                _ => store.commit(merge(group)),
             };
             match committed {
                 Ok(()) => {
@@ -378,9 +380,21 @@ fn size(batch: &impl Batch) -> usize {
     batch.size().max(1)
 }
 
-/// Returns the changes of several batches, of each key only the last one.
-fn merge<B: Batch>(group: &[B]) -> BTreeMap<&[u8], Option<&[u8]>> {
-    group.iter().flat_map(B::changes).collect()
+/// Returns the changes of several batches in the order of the keys: of each key only the last one, and none of a key that was
+/// new and is removed.
+fn merge<B: Batch>(group: &[B]) -> impl Iterator<Item = Change<'_>> {
+    // The last change of each key, and whether the key has had no value before the first one. Most keys are soon removed.
+    let mut merged = HashMap::<&[u8], (Option<&[u8]>, bool)>::new();
+    for ((key, value), is_new) in group.iter().flat_map(B::changes) {
+        match merged.entry(key) {
+            Entry::Vacant(entry) => drop(entry.insert((value, is_new))),
+            Entry::Occupied(entry) if value.is_none() && entry.get().1 => drop(entry.remove()),
+            Entry::Occupied(mut entry) => entry.get_mut().0 = value,
+        }
+    }
+    let mut merged: Vec<_> = merged.into_iter().map(|(key, (value, _))| (key, value)).collect();
+    merged.sort_unstable_by_key(|&(key, _)| key);
+    merged.into_iter()
 }
 
 /// Wakes the task that waits for a report, if there is one.

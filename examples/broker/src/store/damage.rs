@@ -3,7 +3,6 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::committer::Batch as _;
 use super::redb::RedbStore;
 use super::testing::{self, Changes, Random, TempDir, pairs};
 use super::{Pair, Store as _, StoreError};

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
 
-use super::committer::Batch as _;
 use super::file::DatabaseFile;
 use super::redb::{RedbStore, create};
 use super::testing::{Changes, Random, TempDir, pairs, state};

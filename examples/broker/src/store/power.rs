@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redb::StorageBackend;
 
-use super::committer::{Batch, Committer, Sync};
+use super::committer::{Committer, Sync};
 use super::file::DatabaseFile;
 use super::redb::{RedbStore, create};
 use super::testing::{Changes, Random, last_number, pairs, states, wait_for_report};
@@ -175,7 +175,7 @@ fn what_was_committed_survives_a_loss_of_power() {
             if let Ok(mut store) = RedbStore::open_file(file.clone()) {
                 for batch in &all[committed..] {
                     written += 1;
-                    if store.commit(Batch::changes(batch)).is_err() {
+                    if store.commit(batch.changes()).is_err() {
                         break;
                     }
                     committed += 1;

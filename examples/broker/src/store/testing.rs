@@ -72,6 +72,11 @@ impl Changes {
         }
         Self { number, changes }
     }
+
+    /// The changes without the trait of the committer.
+    pub(super) fn changes(&self) -> impl Iterator<Item = Change<'_>> {
+        self.changes.iter().map(|(key, value)| (&key[..], value.as_deref()))
+    }
 }
 
 fn key(number: u64, index: u64) -> Vec<u8> {
@@ -87,8 +92,10 @@ impl Batch for Changes {
         self.changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
     }
 
-    fn changes(&self) -> impl Iterator<Item = Change<'_>> {
-        self.changes.iter().map(|(key, value)| (&key[..], value.as_deref()))
+    /// A key of one byte may have had a value before, and so may the one of the number of the batch.
+    fn changes(&self) -> impl Iterator<Item = (Change<'_>, bool)> {
+        let is_new = |key: &[u8]| key.len() > 1 && key != b"number";
+        self.changes.iter().map(move |(key, value)| ((&key[..], value.as_deref()), value.is_some() && is_new(key)))
     }
 }
 

@@ -103,6 +103,27 @@ fn what_waits_for_a_commit_is_the_next_one() {
     world.closed.recv().unwrap();
 }
 
+/// A key that is new and is removed before the commit is not written. A key that is not new, or that is removed first, is.
+#[test]
+fn changes_that_cancel_each_other_out_are_not_written() {
+    let world = World::new(LATE);
+    let (new, moved, old) = (vec![1, 1], vec![1, 2], vec![1]);
+    let put = |key: &Vec<u8>| (key.clone(), Some(vec![7]));
+    let remove = |key: &Vec<u8>| (key.clone(), None);
+    let batches = [
+        vec![put(&new), remove(&moved), put(&old)],
+        vec![put(&moved)],
+        vec![remove(&new), remove(&old)],
+        vec![remove(&moved)],
+    ];
+    for (number, changes) in (1..).zip(batches) {
+        world.committer.submit(Changes { number, changes });
+    }
+    world.answer(Ok(()));
+    world.committer.close().unwrap();
+    assert_eq!(world.commits.recv().unwrap(), [(old, None), (moved, None)]);
+}
+
 #[test]
 fn a_commit_that_may_be_late_is_reported_early() {
     let world = World::new(LATE);
