@@ -300,7 +300,7 @@ impl Sessions {
                 break action;
             }
             work.spend((taken / SHORT) as u64);
-            most = if taken != 0 { PIECE } else { usize::MAX }; // a packet may be longer than a piece
+            most = if taken != 0 { PIECE } else { most.saturating_mul(2) }; // a packet may be longer than a piece
             if is_whole || (taken != 0 && work.is_spent()) {
                 break None;
             }
@@ -352,9 +352,12 @@ impl Sessions {
         let is_first = !core::mem::replace(&mut look.has_begun, true);
         // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
         // Without a connection nothing is sent, and messages that have expired go when the session is looked at.
+        // Beyond the budget nothing more is sent between two actions.
+        let left = u32::try_from(self.work.left()).unwrap_or(u32::MAX);
         let most = match session.connection() {
-            None if !is_first => 0,
-            _ => u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1),
+            _ if is_first => left.max(1),
+            Some(_) => left,
+            None => 0,
         };
         let mut done = 0;
         let advance = |server: &mut ServerSession| server.advance_output(now, most, &mut done);

@@ -91,7 +91,7 @@ pub(crate) use self::{
 pub(crate) use self::store::{
     journal::{Journal, WillInStore},
     records::{DeliveryRecord, WillRecord},
-    restore::{Contents, StoredClock, read_delivery, read_number, read_pairs, read_received, read_will},
+    restore::{Contents, MAX_NUMBER, StoredClock, read_delivery, read_number, read_pairs, read_received, read_will},
     stored::{InStore, Stored},
 };
 pub(crate) use self::will::user_properties;

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig};
+use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::{Connect, Packet, PubRec, Publish};
-use mqtt_sansio::store::{RestoreError, RestoreErrorKind};
+use mqtt_sansio::store::{Pairs, RestoreError, RestoreErrorKind};
 use mqtt_sansio::{Message, QoS, Version};
 
 use super::broker::{Net, SECRET, config, message, named};
@@ -194,6 +195,13 @@ fn other_pairs_are_errors() {
     unknown.push((vec![0x30], Vec::new()));
     assert_eq!(restore(&unknown).unwrap_err().kind(), RestoreErrorKind::UnknownKey);
     assert_eq!(restore(&[]).unwrap().status().sessions, 0);
+    // Sessions and messages are counted from 1; a session that has a store of its own is session 0.
+    let mut client = ClientSession::new(ClientConfig { durable: true, ..ClientConfig::default() });
+    client.publish(NOW, &Message::new("a", "1").qos(QoS::AtLeastOnce)).unwrap();
+    let mut own = Pairs::default();
+    own.apply(&client.changes().unwrap());
+    let own: Vec<Pair> = own.iter().map(|(key, value)| (key.into(), value.into())).collect();
+    assert_eq!(restore(&own).unwrap_err().kind(), RestoreErrorKind::UnknownKey);
 }
 
 /// Any pairs of a store, in any number, are restored or are an error: nothing is taken for granted of the others.

@@ -21,8 +21,8 @@ use crate::broker::timers::Due;
 use crate::codec::PacketId;
 use crate::server::{ServerConfig, ServerSession};
 use crate::session::{
-    Contents, DeliveryRecord, Journal, LARGE, Message, MessageRef, RestoredDeliveries, ServerRecord, Stored,
-    StoredClock, Token, Will, WillInStore, WillRecord, read_delivery, read_number, read_pairs, read_received,
+    Contents, DeliveryRecord, Journal, LARGE, MAX_NUMBER, Message, MessageRef, RestoredDeliveries, ServerRecord,
+    Stored, StoredClock, Token, Will, WillInStore, WillRecord, read_delivery, read_number, read_pairs, read_received,
     read_will,
 };
 use crate::store::{Counter, Fields, Key, Kind, RestoreError, RestoreErrorKind};
@@ -75,9 +75,9 @@ impl Pairs {
 
     fn take(&mut self, kind: Kind, first: u64, fields: Fields<'_>, value: &[u8]) -> Result<(), RestoreErrorKind> {
         let mut fields = fields;
-        // Messages and sessions have numbers from 1 on; in a store of one session that has the number 0.
-        if first == 0 && !matches!(kind, Kind::Format | Kind::Clock | Kind::HighWater) {
-            return Err(RestoreErrorKind::UnknownKey);
+        let is_numbered = !matches!(kind, Kind::Format | Kind::Clock | Kind::HighWater);
+        if is_numbered && !(1..=MAX_NUMBER).contains(&first) {
+            return Err(RestoreErrorKind::UnknownKey); // sessions and messages are counted from 1
         }
         match kind {
             Kind::Format => {}
@@ -183,21 +183,23 @@ pub(in crate::broker) fn restore(
     let mut of_wills = BTreeSet::new();
     for (session, number) in of_sessions.chain(wills.iter().map(|&(session, number, _)| (session, number))) {
         if !of_wills.insert(number) {
-            return Err(error(Key::will(session, number), RestoreErrorKind::Value)); // each will has its message
+            return Err(error(Key::will(session, number), RestoreErrorKind::Value)); // each has a message of its own
         }
     }
     for (number, size) in contents.sizes().filter(|(number, _)| !of_wills.contains(number)) {
         journal.restore_message(number, size);
     }
+    let mut replaced = Vec::new();
     // Nothing of what follows is stored anew.
     cx.sessions.replace_commits(None);
     for (number, record) in retained {
-        let record = RetainedRecord::read(&record).ok_or(error(Key::retained(number), RestoreErrorKind::Value))?;
-        restore_retained(cx, &mut contents, &mut journal, number, &record)?;
+        let record = RetainedRecord::read(&record).filter(|_| !of_wills.contains(&number));
+        let record = record.ok_or(error(Key::retained(number), RestoreErrorKind::Value))?;
+        replaced.extend(restore_retained(cx, &mut contents, &mut journal, number, &record)?);
     }
     let mut commits = Box::new(Commits::new(journal));
     for session in sessions {
-        restore_session(cx, server, &mut contents, &mut commits, &mut garbage, session)?;
+        restore_session(cx, server, &mut contents, (&mut commits, &of_wills), &mut garbage, session)?;
     }
     cx.sessions.replace_commits(Some(commits));
     for (session, number, record) in wills {
@@ -206,6 +208,10 @@ pub(in crate::broker) fn restore(
     }
     let now = cx.now;
     if let Some(journal) = cx.sessions.commits_mut().and_then(Commits::journal) {
+        for number in replaced {
+            journal.remove(Key::retained(number));
+            journal.release(number);
+        }
         for key in garbage {
             journal.begin_step(now);
             journal.remove_garbage(key);
@@ -221,16 +227,14 @@ fn error(key: Key, kind: RestoreErrorKind) -> RestoreError {
     RestoreError::of(key, kind)
 }
 
+/// Restores a retained message; returns the number of one with the same topic, if there was one.
 fn restore_retained(
     cx: &mut Context<'_>,
     contents: &mut Contents,
     journal: &mut Journal,
     number: u64,
     record: &RetainedRecord<'_>,
-) -> Result<(), RestoreError> {
-    if !journal.has_message(number) {
-        return Err(error(Key::retained(number), RestoreErrorKind::Value)); // it is that of a will
-    }
+) -> Result<Option<u64>, RestoreError> {
     let payloads = Arc::clone(cx.sessions.account().payloads());
     let large = contents.large(number, |payload| payloads.share(payload))?;
     let (head, publish) = contents.message(number)?;
@@ -244,18 +248,14 @@ fn restore_retained(
         return Err(error(Key::retained(number), RestoreErrorKind::Value)); // there are too many topics
     };
     cx.timers.set(restored.expires_at, Due::Retained(restored.topic));
-    if restored.replaced != 0 {
-        journal.remove(Key::retained(restored.replaced));
-        journal.release(restored.replaced);
-    }
-    Ok(())
+    Ok((restored.replaced != 0).then_some(restored.replaced))
 }
 
 fn restore_session(
     cx: &mut Context<'_>,
     server: &Arc<ServerConfig>,
     contents: &mut Contents,
-    commits: &mut Commits,
+    (commits, of_wills): (&mut Commits, &BTreeSet<u64>),
     garbage: &mut Vec<Key>,
     pairs: SessionPairs,
 ) -> Result<(), RestoreError> {
@@ -270,12 +270,12 @@ fn restore_session(
     let payloads = Arc::clone(cx.sessions.account().payloads());
     for (token, delivery) in deliveries {
         let key = Key::delivery(number, token.get());
+        if delivery.has_message() && of_wills.contains(&delivery.message) {
+            return Err(error(key, RestoreErrorKind::Value));
+        }
         let message = if !delivery.has_message() {
             (now, u32::MAX, Stored::default())
         } else if contents.contains(delivery.message) {
-            if !commits.journal().is_some_and(|journal| journal.has_message(delivery.message)) {
-                return Err(error(key, RestoreErrorKind::Value)); // it is that of a will
-            }
             let (since, expires_after, mut stored) =
                 contents.of_delivery(&delivery, version, |payload| payloads.share(payload))?;
             stored.set_number(delivery.message);

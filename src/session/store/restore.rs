@@ -57,7 +57,7 @@ pub(crate) struct Content {
 
 /// Numbers above this one are not valid: there is room for as many again, below the numbers with which packets wait for a
 /// message. So many are never used.
-const MAX_NUMBER: u64 = u64::MAX / 4;
+pub(crate) const MAX_NUMBER: u64 = u64::MAX / 4;
 
 /// Times above this one, in microseconds, are not valid: there is room for as many again.
 const MAX_TIME: u64 = u64::MAX / 2;
