@@ -247,11 +247,6 @@ impl Journal {
         number
     }
 
-    /// Returns whether pairs may refer to the message with this number: it is there, and is not that of a will.
-    pub(crate) fn has_message(&self, number: u64) -> bool {
-        self.shared.as_ref().is_some_and(|shared| shared.messages.contains(number))
-    }
-
     /// Counts a reference to a message.
     pub(crate) fn refer(&mut self, message: u64) {
         if let Some(shared) = &mut self.shared {

@@ -33,11 +33,6 @@ impl Messages {
         self.0.insert(number, Entry { size: size as u32, ..Entry::default() });
     }
 
-    /// Returns whether a message is known.
-    pub(super) fn contains(&self, number: u64) -> bool {
-        self.0.contains_key(&number)
-    }
-
     /// Counts a reference to a message.
     pub(super) fn refer(&mut self, number: u64) {
         match self.0.get_mut(&number) {
