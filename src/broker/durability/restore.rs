@@ -193,12 +193,13 @@ pub(in crate::broker) fn restore(
     // Nothing of what follows is stored anew.
     cx.sessions.replace_commits(None);
     for (number, record) in retained {
-        let record = RetainedRecord::read(&record).ok_or(error(Key::retained(number), RestoreErrorKind::Value))?;
+        let record = RetainedRecord::read(&record).filter(|_| !of_wills.contains(&number));
+        let record = record.ok_or(error(Key::retained(number), RestoreErrorKind::Value))?;
         replaced.extend(restore_retained(cx, &mut contents, &mut journal, number, &record)?);
     }
     let mut commits = Box::new(Commits::new(journal));
     for session in sessions {
-        restore_session(cx, server, &mut contents, &mut commits, &mut garbage, session)?;
+        restore_session(cx, server, &mut contents, (&mut commits, &of_wills), &mut garbage, session)?;
     }
     cx.sessions.replace_commits(Some(commits));
     for (session, number, record) in wills {
@@ -234,9 +235,6 @@ fn restore_retained(
     number: u64,
     record: &RetainedRecord<'_>,
 ) -> Result<Option<u64>, RestoreError> {
-    if !journal.has_message(number) {
-        return Err(error(Key::retained(number), RestoreErrorKind::Value)); // it is that of a will
-    }
     let payloads = Arc::clone(cx.sessions.account().payloads());
     let large = contents.large(number, |payload| payloads.share(payload))?;
     let (head, publish) = contents.message(number)?;
@@ -257,7 +255,7 @@ fn restore_session(
     cx: &mut Context<'_>,
     server: &Arc<ServerConfig>,
     contents: &mut Contents,
-    commits: &mut Commits,
+    (commits, of_wills): (&mut Commits, &BTreeSet<u64>),
     garbage: &mut Vec<Key>,
     pairs: SessionPairs,
 ) -> Result<(), RestoreError> {
@@ -272,12 +270,12 @@ fn restore_session(
     let payloads = Arc::clone(cx.sessions.account().payloads());
     for (token, delivery) in deliveries {
         let key = Key::delivery(number, token.get());
+        if delivery.has_message() && of_wills.contains(&delivery.message) {
+            return Err(error(key, RestoreErrorKind::Value));
+        }
         let message = if !delivery.has_message() {
             (now, u32::MAX, Stored::default())
         } else if contents.contains(delivery.message) {
-            if !commits.journal().is_some_and(|journal| journal.has_message(delivery.message)) {
-                return Err(error(key, RestoreErrorKind::Value)); // it is that of a will
-            }
             let (since, expires_after, mut stored) =
                 contents.of_delivery(&delivery, version, |payload| payloads.share(payload))?;
             stored.set_number(delivery.message);
