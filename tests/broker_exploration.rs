@@ -650,7 +650,7 @@ fn content(pairs: &Pairs) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 fn changes(batch: &Batch) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let change = |change| match change {
-        Change::Put { key, value } => (key.to_vec(), Some(value.to_vec())),
+        Change::Put { key, value, .. } => (key.to_vec(), Some(value.to_vec())),
         Change::Remove { key } => (key.to_vec(), None),
     };
     batch.changes().map(change).filter(|(key, _)| *key != [1]).collect()
