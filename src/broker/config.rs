@@ -111,7 +111,7 @@ pub struct BrokerConfig {
     pub durable: bool,
     /// Size of the changes that are not committed, in bytes, above which no retained, QoS 1 and QoS 2 messages, SUBSCRIBE and
     /// UNSUBSCRIBE of clients are taken until some are. Default: 4 MiB. It applies to a durable broker only. What is under way
-    /// may exceed it.
+    /// may exceed it, and so may clients that connect and leave, within `max_state_memory`.
     pub max_uncommitted: NonZeroU32,
 }
 

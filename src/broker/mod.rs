@@ -84,7 +84,8 @@
 //! A message of QoS 2 comes once, whatever crashes and whenever, if it is granted QoS 2 and the sessions of both clients
 //! outlive their connections; of QoS 1 at least once. In sessions that end with their connections, wills and messages of the
 //! embedding program, a copy may come again. A retained message that a new subscriber is still to get does not come if the
-//! broker crashes before. [`store`](crate::store) says how keys are made, and which stores there are.
+//! broker crashes before. A message that waits for a member of a shared subscription goes to another member when the session
+//! of this one ends (section 4.8.2), but not after a crash: then it ends with the session. [`store`](crate::store) says how keys are made, and which stores there are.
 //!
 //! Other servers may connect as [bridges](crate::codec::Connect::is_bridge). In 3.1 and 3.1.1 every subscription of a bridge
 //! is one with No Local and Retain As Published, and the policy is shown it as that; in 5.0 a bridge asks for them itself.
