@@ -39,7 +39,7 @@ fn check_broker(pairs: &Map, now: Instant) {
         while let Some(batch) = broker.changes() {
             for change in batch.changes() {
                 match change {
-                    Change::Put { key, value } => drop(stored.insert(key.into(), value.into())),
+                    Change::Put { key, value, .. } => drop(stored.insert(key.into(), value.into())),
                     Change::Remove { key } => drop(stored.remove(key)),
                 }
             }
