@@ -1,6 +1,6 @@
 //! The changes that are not committed yet: the open batch, closed batches, and the numbers of those under way.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque, btree_map};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -90,23 +90,28 @@ impl ChangeLog {
         if value.len() > MAX_CONTENT {
             bug!("a value of {} bytes", value.len());
         }
-        let is_new = self.open.get(&key).map_or(is_new, |entry| entry.is_new);
         let start = self.values.len() as u32;
         self.values.extend_from_slice(value);
         self.values.extend(checksum(&key, value));
         let len = self.values.len() as u32;
-        self.open.insert(key, Entry { is_new, value: Some((start, len.saturating_sub(start))) });
+        let value = Some((start, len.saturating_sub(start)));
+        match self.open.entry(key) {
+            btree_map::Entry::Vacant(vacant) => _ = vacant.insert(Entry { is_new, value }),
+            btree_map::Entry::Occupied(mut change) => change.get_mut().value = value,
+        }
     }
 
     /// Removes a pair, if there is one.
     pub(crate) fn remove(&mut self, key: Key) {
-        if self.open.get(&key).is_some_and(|entry| entry.is_new) {
-            self.open.remove(&key);
-            if self.open.is_empty() {
-                self.values.clear();
+        match self.open.entry(key) {
+            btree_map::Entry::Vacant(vacant) => _ = vacant.insert(Entry { is_new: false, value: None }),
+            btree_map::Entry::Occupied(change) if change.get().is_new => {
+                change.remove();
+                if self.open.is_empty() {
+                    self.values.clear();
+                }
             }
-        } else {
-            self.open.insert(key, Entry { is_new: false, value: None });
+            btree_map::Entry::Occupied(mut change) => change.get_mut().value = None,
         }
     }
 
