@@ -12,7 +12,7 @@
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`], [`ServerSession::has_spare_room`] | whether the session accepts a message now |
 //! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::buffers`], [`ServerSession::heap_without_buffers`], [`ServerSession::received_heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
-//! | [`ServerSession::make_durable`], [`ServerSession::swap_journal`], [`ServerSession::untold`], [`ServerSession::release`] | a durable router: all sessions share its journal, which is lent to a session while it is called |
+//! | [`ServerSession::make_durable`], [`ServerSession::swap_journal`], [`ServerSession::newly_awaited`], [`ServerSession::release`] | a durable router: all sessions share its journal, which is lent to a session while it is called |
 //! | [`ServerSession::restore_routed`], [`ServerSession::set_restored`] | a session of a router is restored |
 //! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full, heap}` | the state of a client before it is accepted |
 
@@ -259,8 +259,8 @@ impl ServerSession {
     /// Returns what the first packet that waits is waiting for, if that was not returned before: see
     /// [`Journal::is_committed`].
     #[inline]
-    pub(crate) fn untold(&mut self) -> Option<u64> {
-        self.engine.durable_mut()?.untold()
+    pub(crate) fn newly_awaited(&mut self) -> Option<u64> {
+        self.engine.durable_mut()?.newly_awaited()
     }
 
     /// Sends what has waited for changes that are committed now; returns its size in bytes.

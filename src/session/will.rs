@@ -108,21 +108,23 @@ impl Will {
 
     /// Returns a will, without delay, that publishes a stored message.
     pub(crate) fn of_message(message: &codec::Publish<'_>) -> Self {
-        let text = |text: Utf8Str<'_>| text.as_str().to_string();
         let properties = &message.properties;
-        Self {
-            topic: message.topic.as_str().to_string(),
-            payload: message.payload.to_vec(),
-            qos: QoS::AtMostOnce,
-            retain: false,
-            delay_interval: 0,
+        let properties = codec::WillProperties {
             payload_format_indicator: properties.payload_format_indicator,
             message_expiry_interval: properties.message_expiry_interval,
-            content_type: properties.content_type.map(text),
-            response_topic: properties.response_topic.map(|topic| topic.as_str().to_string()),
-            correlation_data: properties.correlation_data.map(<[u8]>::to_vec),
-            user_properties: properties.user_properties.iter().map(|it| (text(it.name), text(it.value))).collect(),
-        }
+            content_type: properties.content_type,
+            response_topic: properties.response_topic,
+            correlation_data: properties.correlation_data,
+            user_properties: properties.user_properties,
+            ..codec::WillProperties::default()
+        };
+        Self::received(&codec::Will {
+            topic: message.topic,
+            payload: message.payload,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties,
+        })
     }
 
     /// Returns an owned copy of the will of a received CONNECT.

@@ -92,7 +92,7 @@ impl Commits {
     /// Takes the journal back from a session. What the session waits for is noted.
     pub(in crate::broker) fn take_back(&mut self, index: SessionIndex, session: &mut ServerSession) {
         session.swap_journal(&mut self.journal);
-        if let Some(awaited) = session.untold() {
+        if let Some(awaited) = session.newly_awaited() {
             self.waiting.entry(awaited).or_default().push(index);
         }
     }

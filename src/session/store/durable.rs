@@ -42,8 +42,8 @@ pub(crate) struct Durable {
     changed_in: u64,
     /// The number of the batch for which CONNACK waits, with all output behind it; 0 for none.
     connack_waits_for: u64,
-    /// The number that the router was last told that the session waits for.
-    told: u64,
+    /// The number that the session waits for, as it was last returned to the router.
+    announced: u64,
     /// The stored wills, in the order in which they are due. At most the last one is not due yet.
     wills: Vec<StoredWill>,
     /// The user who has begun the session.
@@ -113,7 +113,7 @@ impl Durable {
             number: SESSION,
             changed_in: 0,
             connack_waits_for: 0,
-            told: 0,
+            announced: 0,
             wills: Vec::new(),
             owner: None,
             next_order: 0,
@@ -176,12 +176,12 @@ impl Durable {
         core::mem::swap(&mut self.journal, journal);
     }
 
-    /// Returns what the first packet that waits is waiting for, if the router was not told that yet.
+    /// Returns the number that the first held packet waits for, unless it was returned to the router before.
     #[allow(dead_code, reason = "for a router: see `server::routing`")]
-    pub(crate) fn untold(&mut self) -> Option<u64> {
+    pub(crate) fn newly_awaited(&mut self) -> Option<u64> {
         let held = || self.held.as_ref().and_then(|held| held.first());
         let first = if self.connack_waits_for == 0 { held()? } else { self.connack_waits_for };
-        (core::mem::replace(&mut self.told, first) != first).then_some(first)
+        (core::mem::replace(&mut self.announced, first) != first).then_some(first)
     }
 
     /// Returns the number of the session in keys; `None` if it is not stored.
@@ -406,7 +406,7 @@ impl Durable {
     pub(crate) fn close(&mut self) {
         self.held = None;
         self.connack_waits_for = 0;
-        self.told = 0;
+        self.announced = 0;
     }
 
     /// Releases unused memory.
