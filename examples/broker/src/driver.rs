@@ -31,9 +31,6 @@ pub(crate) const READ: usize = 64 * 1024;
 /// How long changes that no packet waits for wait for others.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// The time for which the broker goes on with unfinished work before the next turn of a task.
-const WORK: Duration = Duration::from_millis(1);
-
 /// The limits that the driver enforces itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
@@ -310,26 +307,13 @@ impl Driver {
         self.broker.borrow().deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    /// Calls the broker if its deadline has passed: again while there is more to do than fits into a call, for [`WORK`] at
-    /// most. The more messages there are for a client when its turn comes, the fewer writes they take.
+    /// Calls the broker once if its deadline has passed.
     fn keep_time(&self, now: Instant) {
         if !self.is_due(now) {
             return;
         }
-        let mut at = now;
         // A panic, which the panic hook logs, must not stop the timers and the work of all other clients.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            let mut broker = self.broker.borrow_mut();
-            loop {
-                let before = broker.work_done();
-                broker.poll(at);
-                at = self.clock.now();
-                let is_over = broker.work_done() == before || broker.deadline().is_none_or(|deadline| deadline > at);
-                if is_over || at.since(now) >= WORK {
-                    break;
-                }
-            }
-        }));
+        let _ = catch_unwind(AssertUnwindSafe(|| self.broker.borrow_mut().poll(now)));
         self.wake(None);
     }
 
