@@ -1,4 +1,4 @@
-//! A durable client and a durable server session over a link that splits and loses bytes: whatever is cut, and whoever
+//! A durable client and a durable server session over a link that splits and loses bytes: whatever is cut, and whichever side
 //! crashes, at any moment and with any part of the batches stored, the applications see what they see without crashes.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Files that do not hold what was written: a damaged database is told from one that is not, and never gives wrong pairs.
+//! Files that do not hold what was written: a damaged database is distinguished from an intact one, and never gives wrong pairs.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
