@@ -6,6 +6,7 @@
 //!
 //! ## Modules
 //!
+//! - [`guide`]: how the parts are used together, page by page, from packets to migrating from other crates.
 //! - [`codec`]: decodes and encodes packets. Needs neither the standard library nor an allocator.
 //! - [`client`]: [`ClientSession`](client::ClientSession), a client and its session across all its connections.
 //! - [`server`]: [`Acceptor`](server::Acceptor), which authenticates a client, and
@@ -99,6 +100,8 @@ pub mod codec;
 mod escaped;
 #[cfg(feature = "arbitrary")]
 pub mod generators;
+#[cfg(all(any(doc, doctest), feature = "std", feature = "broker"))]
+pub mod guide;
 #[cfg(feature = "alloc")]
 mod heap_size;
 #[cfg(feature = "broker")]
