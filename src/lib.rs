@@ -97,6 +97,8 @@ pub mod broker;
 #[cfg(feature = "alloc")]
 pub mod client;
 pub mod codec;
+#[cfg(feature = "defmt")]
+mod defmt;
 mod escaped;
 #[cfg(feature = "arbitrary")]
 pub mod generators;

@@ -163,6 +163,8 @@ pub(crate) fn check_len(text: &[u8]) -> Result<(), TextError> {
 /// U+007F to U+009F, and the non-characters such as U+FFFF. A sender SHOULD NOT use them, and a receiver MAY refuse
 /// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DisallowedCodePoints {
     /// The code points are accepted. The default: a refusal closes the connection, and recurs when the message is sent

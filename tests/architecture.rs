@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 8] = [
     &["generators", "session"],
     &["client", "server"],
     &["broker"],
-    &["guide", "lib"],
+    &["defmt", "guide", "lib"],
 ];
 
 /// A source file: its module path, `["codec", "reader"]`, and its code without comments and without the contents of texts.

@@ -44,6 +44,8 @@ use crate::session::MAX_UNCOMMITTED;
 ///
 /// [`Status::memory`](super::Status::memory), and the topics `$SYS/broker/memory/…`, show what is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(all(feature = "serde", feature = "std"), derive(serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct BrokerConfig {
     /// The settings of each session, with the limits of each. `manual_acks` and `deliver_in_parts` have no effect: the broker
     /// sets them.
@@ -51,6 +53,7 @@ pub struct BrokerConfig {
     /// The secret that the hash tables are keyed with. [`SharedStrategy::Random`] and assigned client identifiers follow from
     /// it too: all that a broker does follows from its secret and its input. Default, with the feature `std`:
     /// [`Secret::from_system`].
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub secret: Secret,
     /// Maximum number of connections, accepted or not. One more is over at once. Default: 1,000,000.
     pub max_connections: u32,
@@ -119,6 +122,8 @@ pub struct BrokerConfig {
 /// before those that are not. A message is offered to at most eight members: if their queues are full it is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum SharedStrategy {
     /// One member after the other.
     #[default]

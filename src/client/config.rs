@@ -15,6 +15,8 @@ use crate::session::{MAX_UNCOMMITTED, Overflow, SessionExpiry, TRANSMIT_LIMIT, W
 /// `version` and `durable` are fixed when the session is created; the other fields can be changed between two
 /// connections, with [`reconfigure`](super::ClientSession::reconfigure).
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct ClientConfig {
     /// The protocol version. Default: 5.0.
     pub version: Version,
@@ -42,6 +44,7 @@ pub struct ClientConfig {
     /// The user name (User Name of CONNECT). Default: `None`.
     pub user_name: Option<Box<str>>,
     /// The password or another credential (Password of CONNECT). Default: `None`. `Debug` prints its length alone.
+    #[cfg_attr(feature = "serde", serde(with = "crate::codec::serialize::optional_binary"))]
     pub password: Option<Box<[u8]>>,
     /// The start of an enhanced authentication (Authentication Method and Authentication Data of CONNECT); 5.0 only.
     /// Default: `None`.
@@ -273,10 +276,13 @@ impl fmt::Debug for ClientConfig {
 /// # }
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Authentication {
     /// The name of the method (Authentication Method).
     pub method: String,
     /// The data that CONNECT contains (Authentication Data). Default: `None`, no data. `Debug` prints their length alone.
+    #[cfg_attr(feature = "serde", serde(with = "crate::codec::serialize::optional_binary"))]
     pub data: Option<Vec<u8>>,
 }
 

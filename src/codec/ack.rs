@@ -16,6 +16,7 @@ macro_rules! acks {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+            #[cfg_attr(feature = "serde", derive(serde::Serialize))]
             pub struct $packet<'a> {
                 /// The packet identifier of the message.
                 pub id: PacketId,

@@ -14,6 +14,7 @@ use crate::text::Utf8Str;
 
 /// AUTH: a step of an authentication exchange; 5.0 only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Auth<'a> {
     /// The reason code: which step this is.
     pub reason_code: AuthReasonCode,

@@ -13,6 +13,7 @@ use super::violation::Violation;
 
 /// CONNACK: the server's answer to CONNECT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ConnAck<'a> {
     /// Whether the server has a session of this client and resumes it. True with Success only \[MQTT-3.2.2-6\], and
     /// never in 3.1, which has no such flag.

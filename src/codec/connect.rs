@@ -19,6 +19,7 @@ use crate::topic::{TopicErrorKind, TopicName};
 
 /// CONNECT: a client asks to be connected.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Connect<'a> {
     /// The version in the packet itself. Encoding in another version is an error.
     pub version: Version,
@@ -45,6 +46,7 @@ pub struct Connect<'a> {
     pub user_name: Option<Utf8Str<'a>>,
     /// The Password: a password or another credential. Before 5.0 it requires a user name \[3.1.1: MQTT-3.1.2-22\].
     /// `Debug` prints its length only.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::optional_binary::serialize"))]
     pub password: Option<&'a [u8]>,
     /// The properties; empty before 5.0.
     pub properties: ConnectProperties<'a>,
@@ -52,10 +54,12 @@ pub struct Connect<'a> {
 
 /// The Will Message of a CONNECT (section 3.1.2.5).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Will<'a> {
     /// The Will Topic.
     pub topic: TopicName<'a>,
     /// The Will Payload (5.0) or Will Message (3.1, 3.1.1).
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::binary::serialize"))]
     pub payload: &'a [u8],
     /// The Will QoS.
     pub qos: QoS,

@@ -11,6 +11,7 @@ use super::version::Version;
 
 /// DISCONNECT: the last packet of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Disconnect<'a> {
     /// The reason. Before 5.0 it is always Normal disconnection, and only a client sends the packet.
     pub reason_code: DisconnectReasonCode,

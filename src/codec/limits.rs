@@ -9,6 +9,8 @@ use crate::text::DisallowedCodePoints;
 /// The default accepts everything that the specification allows. To set some of the fields, take the rest from
 /// [`DEFAULT`](Self::DEFAULT): `Limits { max_packet_size: 65_536, ..Limits::DEFAULT }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Limits {
     /// Size of the largest accepted packet, in bytes, fixed header included. Default: 268,435,460, the largest of the
     /// protocol. A larger packet is refused with Packet too large as soon as its fixed header has arrived. No packet is

@@ -60,6 +60,8 @@ mod property_id;
 mod publish;
 mod reader;
 mod reason;
+#[cfg(feature = "serde")]
+pub(crate) mod serialize;
 mod sink;
 mod stream;
 mod subscribe;

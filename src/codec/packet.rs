@@ -17,6 +17,7 @@ use super::writer;
 
 /// A control packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 // This is an optimization, not a guarantee: after a tag of eight bytes the fields of a variant keep their position when
 // the variant is wrapped, and are written once. That halves the time to decode an acknowledgement.
 #[repr(u64)]

@@ -17,6 +17,8 @@ use super::field::Field;
 use super::list::{self, List};
 use super::property_id::{PropertyId, WireType};
 use super::reader::{Context, Reader};
+#[cfg(feature = "serde")]
+use super::serialize::Binary;
 use super::sink::{Section, Sink};
 use super::types::{MaximumQoS, PayloadFormat, SubscriptionIdentifier};
 use super::user_property::UserProperty;
@@ -55,6 +57,20 @@ macro_rules! printable {
     };
     (CorrelationData $value:expr) => {
         &$value.map(Escaped)
+    };
+    ($id:ident $value:expr) => {
+        &$value
+    };
+}
+
+/// Selects how a property is serialized.
+#[cfg(feature = "serde")]
+macro_rules! serializable {
+    (AuthenticationData $value:expr) => {
+        &$value.map(Binary)
+    };
+    (CorrelationData $value:expr) => {
+        &$value.map(Binary)
     };
     ($id:ident $value:expr) => {
         &$value
@@ -133,6 +149,25 @@ macro_rules! properties {
                         }
                     )*
                     properties.finish()
+                }
+            }
+
+            /// Serializes the properties that are present.
+            #[cfg(feature = "serde")]
+            impl serde::Serialize for $packet<'_> {
+                fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    use serde::ser::SerializeStruct as _;
+
+                    let present = [$( !self.$member.is_absent(), )*].iter().filter(|&&is_present| is_present).count();
+                    let mut properties = serializer.serialize_struct(stringify!($packet), present)?;
+                    $(
+                        if self.$member.is_absent() {
+                            properties.skip_field(stringify!($member))?;
+                        } else {
+                            properties.serialize_field(stringify!($member), serializable!($member_id self.$member))?;
+                        }
+                    )*
+                    properties.end()
                 }
             }
 

@@ -19,6 +19,7 @@ use crate::topic::{TopicErrorKind, TopicName};
 
 /// PUBLISH: a message, from a client or from a server.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Publish<'a> {
     /// The QoS, and for QoS 1 and 2 the packet identifier and the DUP flag.
     pub delivery: Delivery,
@@ -29,6 +30,7 @@ pub struct Publish<'a> {
     /// The Topic Name. It may be empty in 5.0, if a topic alias replaces it (section 3.3.2.1).
     pub topic: TopicName<'a>,
     /// The payload; may be empty. `Debug` prints it as escaped text, cut after 64 bytes.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::binary::serialize"))]
     pub payload: &'a [u8],
     /// The properties; empty before 5.0.
     pub properties: PublishProperties<'a>,
@@ -37,6 +39,7 @@ pub struct Publish<'a> {
 /// The QoS of a PUBLISH with the fields that it needs: a packet identifier and the DUP flag with QoS 1 and 2, none with
 /// QoS 0 \[MQTT-2.2.1-2, MQTT-2.2.1-3, MQTT-3.3.1-2\].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Delivery {
     /// QoS 0.

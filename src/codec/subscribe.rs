@@ -15,6 +15,7 @@ use crate::topic::{self, TopicError, TopicFilter};
 
 /// SUBSCRIBE: a client requests subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Subscribe<'a> {
     /// The packet identifier, which SUBACK refers to.
     pub id: PacketId,
@@ -26,6 +27,7 @@ pub struct Subscribe<'a> {
 
 /// A topic filter with its subscription options (section 3.8.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Subscription<'a> {
     /// The topic filter.
     pub filter: TopicFilter<'a>,
@@ -192,6 +194,7 @@ pub(crate) fn write_filter<S: Sink>(filter: TopicFilter<'_>, version: Version, o
 
 /// SUBACK: the server's answer to SUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SubAck<'a> {
     /// The packet identifier of the SUBSCRIBE.
     pub id: PacketId,

@@ -16,6 +16,7 @@ use crate::topic::TopicFilter;
 
 /// UNSUBSCRIBE: a client ends subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Unsubscribe<'a> {
     /// The packet identifier, which UNSUBACK refers to.
     pub id: PacketId,
@@ -73,6 +74,7 @@ impl Body for Unsubscribe<'_> {
 
 /// UNSUBACK: the server's answer to UNSUBSCRIBE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct UnsubAck<'a> {
     /// The packet identifier of the UNSUBSCRIBE.
     pub id: PacketId,

@@ -5,6 +5,7 @@ use crate::text::{TextError, Utf8Str};
 /// A User Property: a name and a value whose meaning the specification does not define (section 3.1.2.11.8). Names may
 /// be repeated, and the order is significant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct UserProperty<'a> {
     /// The name.
     pub name: Utf8Str<'a>,

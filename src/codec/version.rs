@@ -82,6 +82,8 @@ impl fmt::Display for Version {
 
 /// The endpoint of a connection that has sent a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Sender {
     /// The endpoint that opened the connection with CONNECT.

@@ -20,6 +20,8 @@ use crate::session::{MAX_UNCOMMITTED, Overflow, SessionExpiry, TRANSMIT_LIMIT};
 /// and enforced against them. Clients of 3.1 and 3.1.1 receive no announcement, and none of these limits is enforced
 /// against them, except `maximum_packet_size`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct ServerConfig {
     /// Maximum time until a client's CONNECT is complete, and for each step of an authentication before the client is
     /// accepted, in seconds. Default: 10. `None`: no limit. The time for a step counts from when the challenge has been

@@ -14,6 +14,8 @@ use crate::time::Instant;
 /// assert_eq!(SessionExpiry::after(60).to_string(), "after 60 s");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(transparent))]
 pub struct SessionExpiry(u32);
 
 impl SessionExpiry {

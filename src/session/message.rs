@@ -25,9 +25,12 @@ use crate::topic::TopicName;
 /// Use [`Message::from`] to forward a received message, [`Message::reply_to`] to answer one, and `Message::try_from`
 /// for the message of a [`Will`](crate::Will).
 #[derive(Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Message<'a> {
     /// Not validated before [`checked`](Self::checked).
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::codec::serialize::binary::serialize"))]
     topic: &'a [u8],
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::session::payload::serialize"))]
     payload: Payload<'a>,
     qos: QoS,
     retain: bool,

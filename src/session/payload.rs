@@ -39,6 +39,12 @@ impl Payload<'_> {
     }
 }
 
+/// Serializes a payload as bytes.
+#[cfg(feature = "serde")]
+pub(super) fn serialize<S: serde::Serializer>(payload: &Payload<'_>, to: S) -> Result<S::Ok, S::Error> {
+    crate::codec::serialize::binary::serialize(payload.as_bytes(), to)
+}
+
 impl Default for Payload<'_> {
     fn default() -> Self {
         Self::Borrowed(&[])

@@ -10,11 +10,13 @@ use crate::escaped::Escaped;
 
 /// A received message. It borrows from the input.
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ReceivedMessage<'a> {
     /// The topic name. It is never empty: a topic alias has been resolved.
     pub topic: Topic<'a>,
     /// The payload, or its first part if `missing` is not 0.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::codec::serialize::binary::serialize"))]
     pub payload: &'a [u8],
     /// The QoS with which the message was sent.
     pub qos: QoS,
@@ -29,6 +31,7 @@ pub struct ReceivedMessage<'a> {
     pub properties: PublishProperties<'a>,
     /// Identifies the acknowledgement that the application owes. `None` if the session acknowledges the message itself,
     /// if the QoS is 0, or if further parts of the payload follow.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub ack_handle: Option<AckHandle>,
     /// Number of bytes of the payload that have not arrived; they follow as [`PayloadPart`]s. Always 0 unless delivery
     /// in parts is configured.

@@ -66,6 +66,14 @@ impl fmt::Display for Topic<'_> {
     }
 }
 
+/// As a string.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Topic<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.name().serialize(serializer)
+    }
+}
+
 impl fmt::Debug for Topic<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.name(), f)

@@ -16,10 +16,13 @@ use crate::topic::{TopicError, TopicName};
 /// A message that the server publishes when the connection of the client ends without a DISCONNECT that discards the
 /// will (section 3.1.2.5). The defaults below are those of [`Will::default`].
 #[derive(Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Will {
     /// The topic name (Will Topic). Default: empty, which is not valid.
     pub topic: String,
     /// The payload (Will Payload; before 5.0 Will Message). Default: empty.
+    #[cfg_attr(feature = "serde", serde(with = "crate::codec::serialize::binary"))]
     pub payload: Vec<u8>,
     /// The QoS (Will QoS). Default: 0.
     pub qos: QoS,
@@ -38,6 +41,7 @@ pub struct Will {
     /// The topic name for a response (Response Topic). Default: `None`.
     pub response_topic: Option<String>,
     /// The data that identify the request in a response (Correlation Data). Default: `None`.
+    #[cfg_attr(feature = "serde", serde(with = "crate::codec::serialize::optional_binary"))]
     pub correlation_data: Option<Vec<u8>>,
     /// Names and values of the user properties of the published message (User Property). Default: none.
     pub user_properties: Vec<(String, String)>,

@@ -13,6 +13,8 @@ use crate::time::Instant;
 /// The behaviour of `publish` when a configured limit of queued and in-flight messages is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Overflow {
     /// Refuses the new message with `QueueFull`. This is the default.
     #[default]
