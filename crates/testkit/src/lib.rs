@@ -26,13 +26,32 @@
 //!   [`ModelServer`], which shares no code with them. Other servers implement [`Server`].
 //! - [`Pair::cut_after`] and [`Pair::crash`] cause failures, and [`Reconnect`] says when the client connects again.
 //! - Every packet that the client and the [`EngineServer`] write is checked against the rules of the specification. A
-//! - Every packet that the client and the [`EngineServer`] write is checked against the rules of the specification. A
 //!   violation is a panic that names the rule.
+//!
+//! [`BrokerWorld`] is the same with a whole broker and any number of clients, and with hostile ones.
+//!
+//! To test another implementation: [`strategies`] of `proptest` make valid and almost valid packets (feature `proptest`),
+//! [`Hostile`] is a client that means harm, and [`generators`](mqtt_sansio::generators) turn the bytes of a fuzzer into packets
+//! (feature `arbitrary`). `spec-vectors/corpus.py` in the repository writes a corpus and a dictionary for fuzzers.
 
 #![forbid(unsafe_code)]
 
+mod event;
+mod flows;
+mod hostile;
+mod link;
+mod mutation;
 mod pair;
 mod random;
+mod rules;
+#[cfg(feature = "proptest")]
+pub mod strategies;
+mod world;
 
-pub use self::pair::*;
+pub use self::event::{Event, Fate, Log, Received};
+pub use self::hostile::Hostile;
+pub use self::link::Reconnect;
+pub use self::mutation::{other_form, with_fault};
+pub use self::pair::{Delivered, EngineServer, ModelServer, Pair, Seeded, Server, Ticket, WithClient, accept_all};
 pub use self::random::Random;
+pub use self::world::{BrokerWorld, Participant};

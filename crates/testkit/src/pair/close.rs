@@ -4,8 +4,8 @@ use bytes::Buf;
 use mqtt_sansio::client::ClientSession;
 use mqtt_sansio::store::Pairs;
 
-use super::link::Way;
-use super::{Pair, Reconnect, Server};
+use super::{Pair, Server};
+use crate::link::{Reconnect, Way};
 
 impl<S: Server> Pair<S> {
     /// Cuts the link: bytes on their way are lost.

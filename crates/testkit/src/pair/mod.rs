@@ -9,11 +9,7 @@
 
 mod close;
 mod engine;
-mod event;
-mod flows;
-mod link;
 mod model;
-mod rules;
 mod run;
 mod server;
 
@@ -26,12 +22,12 @@ use mqtt_sansio::store::{Batch, Pairs};
 use mqtt_sansio::{Instant, Token};
 
 pub use self::engine::{EngineServer, Ticket, accept_all};
-pub use self::event::{Event, Fate, Log, Received};
-use self::link::{Link, Way};
 pub use self::model::{Delivered, ModelServer};
-use self::rules::Rules;
 pub use self::server::Server;
+use crate::event::{Event, Fate, Log, Received};
+use crate::link::{Link, Reconnect, Way};
 use crate::random::Random;
+use crate::rules::Rules;
 
 /// A client and a server, and the link between them.
 ///
@@ -87,17 +83,6 @@ impl<S: fmt::Debug> fmt::Debug for Pair<S> {
             .field("at_server", &self.at_server.len())
             .finish_non_exhaustive()
     }
-}
-
-/// When the client reconnects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reconnect {
-    /// After the back-off that the client suggests.
-    Backoff,
-    /// At once.
-    AtOnce,
-    /// Only by [`Pair::open`].
-    Never,
 }
 
 /// A pair without a client.
@@ -229,13 +214,7 @@ impl<S: Server> Pair<S> {
     ///
     /// Panics if the operation has more than one outcome.
     pub fn fate(&self, wanted: Token) -> Option<&Fate> {
-        let mut fates = self.events().iter().filter_map(|event| match event {
-            Event::Done(token, fate) if *token == wanted => Some(fate),
-            _ => None,
-        });
-        let fate = fates.next();
-        assert_eq!(fates.next(), None, "token {wanted} has more than one outcome");
-        fate
+        self.log.fate(wanted)
     }
 
     /// Cuts the link: all bytes on their way in both directions are lost, and both endpoints are told that the

@@ -7,8 +7,8 @@ use bytes::Buf;
 use mqtt_sansio::Instant;
 use mqtt_sansio::client::Action;
 
-use super::link::{Arrival, Way};
 use super::{Pair, Server};
+use crate::link::{Arrival, Way};
 
 /// The next event.
 #[derive(Clone, Copy, Debug)]

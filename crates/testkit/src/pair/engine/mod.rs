@@ -9,7 +9,7 @@ use mqtt_sansio::codec::{ConnAckReasonCode, QoS};
 use mqtt_sansio::server::{Acceptor, ServerConfig, ServerSession};
 use mqtt_sansio::{AbandonReason, Instant, Message, PublishError, Token};
 
-use super::event::{Event, Fate, Log, Received};
+use crate::event::{Event, Fate, Log, Received};
 use crate::random::Random;
 
 /// A server for one client: an [`Acceptor`] for each connection, and a [`ServerSession`] that is stored between

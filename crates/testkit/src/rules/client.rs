@@ -8,7 +8,7 @@ use super::{Rules, Stage, Taken, UNKNOWN};
 impl Rules {
     /// Checks a packet of the client. Returns whether it is CONNECT, to which limits that are not known yet do not
     /// apply.
-    pub(super) fn client_writes(&mut self, now: Instant, packet: &Packet<'_>) -> bool {
+    pub(crate) fn client_writes(&mut self, now: Instant, packet: &Packet<'_>) -> bool {
         match (self.stage, packet) {
             (Stage::Opened, Packet::Connect(connect)) => {
                 self.connect_written(now, connect);
@@ -42,7 +42,7 @@ impl Rules {
         self.peer = UNKNOWN;
     }
 
-    pub(super) fn connack_received(&mut self, connack: &ConnAck<'_>) {
+    pub(crate) fn connack_received(&mut self, connack: &ConnAck<'_>) {
         let Stage::Connecting { asked_clean } = self.stage else { return };
         let properties = &connack.properties;
         self.stage = Stage::Connected;

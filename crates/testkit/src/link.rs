@@ -7,16 +7,27 @@ use mqtt_sansio::Instant;
 
 use crate::random::Random;
 
+/// When a client reconnects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// After the back-off that the client suggests.
+    Backoff,
+    /// At once.
+    AtOnce,
+    /// Only by `open`.
+    Never,
+}
+
 /// The two directions of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     ToServer,
     ToClient,
 }
 
 /// An arrival at one endpoint.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(crate) enum Arrival {
     Bytes(Vec<u8>),
     /// The peer has closed the connection. This arrives after everything that the peer has written.
     End,
@@ -24,18 +35,18 @@ pub(super) enum Arrival {
 
 /// Bytes on their way in both directions. They arrive late, in pieces, and in order.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     random: Random,
     /// The minimum and maximum delay of a piece.
-    pub(super) delay: (Duration, Duration),
+    pub(crate) delay: (Duration, Duration),
     /// Whether bytes that are written together may arrive in several pieces.
-    pub(super) split: bool,
+    pub(crate) split: bool,
     to_server: VecDeque<(Instant, Arrival)>,
     to_client: VecDeque<(Instant, Arrival)>,
 }
 
 impl Link {
-    pub(super) const fn new(random: Random) -> Self {
+    pub(crate) const fn new(random: Random) -> Self {
         Self {
             random,
             delay: (Duration::from_micros(100), Duration::from_millis(20)),
@@ -46,7 +57,7 @@ impl Link {
     }
 
     /// Sends bytes.
-    pub(super) fn send(&mut self, now: Instant, way: Way, mut bytes: &[u8]) {
+    pub(crate) fn send(&mut self, now: Instant, way: Way, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             // Small pieces find faults; whole writes are the usual case.
             let size = match self.random.below(3) {
@@ -62,7 +73,7 @@ impl Link {
     }
 
     /// One endpoint closes the connection.
-    pub(super) fn end(&mut self, now: Instant, way: Way) {
+    pub(crate) fn end(&mut self, now: Instant, way: Way) {
         self.put(now, way, Arrival::End);
     }
 
@@ -76,24 +87,43 @@ impl Link {
     }
 
     /// The time and direction of the next arrival.
-    pub(super) fn next(&self) -> Option<(Instant, Way)> {
-        let first = |way, pipe: &VecDeque<(Instant, Arrival)>| pipe.front().map(|&(at, _)| (at, way));
-        let ways = [first(Way::ToServer, &self.to_server), first(Way::ToClient, &self.to_client)];
-        ways.into_iter().flatten().min_by_key(|&(at, _)| at)
+    pub(crate) fn next(&self) -> Option<(Instant, Way)> {
+        self.next_of(&[Way::ToServer, Way::ToClient])
+    }
+
+    /// The time and direction of the next arrival in one of these directions.
+    pub(crate) fn next_of(&self, ways: &[Way]) -> Option<(Instant, Way)> {
+        let first = |&way| self.pipe_of(way).front().map(|&(at, _)| (at, way));
+        ways.iter().filter_map(first).min_by_key(|&(at, _)| at)
     }
 
     /// Takes the next arrival in this direction.
-    pub(super) fn arrive(&mut self, way: Way) -> Option<Arrival> {
+    pub(crate) fn arrive(&mut self, way: Way) -> Option<Arrival> {
         self.pipe(way).pop_front().map(|(_, arrival)| arrival)
     }
 
     /// Loses everything on its way in this direction.
-    pub(super) fn lose(&mut self, way: Way) {
+    pub(crate) fn lose(&mut self, way: Way) {
         self.pipe(way).clear();
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.to_server.is_empty() && self.to_client.is_empty()
+    }
+
+    /// Number of bytes on their way in this direction.
+    pub(crate) fn on_the_way(&self, way: Way) -> usize {
+        self.pipe_of(way)
+            .iter()
+            .map(|(_, arrival)| if let Arrival::Bytes(bytes) = arrival { bytes.len() } else { 0 })
+            .sum()
+    }
+
+    const fn pipe_of(&self, way: Way) -> &VecDeque<(Instant, Arrival)> {
+        match way {
+            Way::ToServer => &self.to_server,
+            Way::ToClient => &self.to_client,
+        }
     }
 
     fn pipe(&mut self, way: Way) -> &mut VecDeque<(Instant, Arrival)> {

@@ -76,6 +76,21 @@ impl Log {
         })
     }
 
+    /// Returns the outcome of an operation, if it has one.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the operation has more than one outcome.
+    pub fn fate(&self, wanted: Token) -> Option<&Fate> {
+        let mut fates = self.events.iter().filter_map(|event| match event {
+            Event::Done(token, fate) if *token == wanted => Some(fate),
+            _ => None,
+        });
+        let fate = fates.next();
+        assert_eq!(fates.next(), None, "token {wanted} has more than one outcome");
+        fate
+    }
+
     /// Records an action of the client.
     ///
     /// # Panics

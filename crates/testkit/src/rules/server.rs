@@ -5,7 +5,7 @@ use mqtt_sansio::codec::{ConnAck, ConnAckReasonCode, Connect, Packet, Version};
 use super::{Rules, Stage, Taken, UNKNOWN};
 
 impl Rules {
-    pub(super) fn connect_received(&mut self, connect: &Connect<'_>) {
+    pub(crate) fn connect_received(&mut self, connect: &Connect<'_>) {
         let properties = &connect.properties;
         self.version = connect.version;
         self.stage = Stage::Connecting { asked_clean: connect.clean_start };
@@ -19,7 +19,7 @@ impl Rules {
     }
 
     /// Checks a packet of the server. Returns whether it is one to which no limit applies; there is none.
-    pub(super) fn server_writes(&mut self, packet: &Packet<'_>) -> bool {
+    pub(crate) fn server_writes(&mut self, packet: &Packet<'_>) -> bool {
         match (self.stage, packet) {
             (Stage::Opened, _) => panic!("before CONNECT the server has sent {packet:?} [MQTT-3.2.0-1]"),
             (Stage::Disconnected, _) => panic!("after its last packet the server has sent {packet:?} [MQTT-3.14.4-1]"),

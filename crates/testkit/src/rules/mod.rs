@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use mqtt_sansio::Instant;
 use mqtt_sansio::codec::{self, Decoded, Limits, Packet, Publish, QoS, Sender, Version};
 
-use super::flows::Flows;
+use crate::flows::Flows;
 
 /// Checks all packets that an endpoint writes, in the light of those that it has read.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     /// The endpoint.
     end: Sender,
     version: Version,
-    pub(super) flows: Flows,
+    pub(crate) flows: Flows,
     /// The beginning of a packet that was not written completely.
     unfinished: Vec<u8>,
     /// The beginning of a packet that was not read completely.
@@ -28,7 +28,7 @@ pub(super) struct Rules {
     peer: Taken,
     aliases: BTreeMap<u16, String>,
     /// The server resumes an earlier session, unless the client asks for a new one.
-    pub(super) resumes: bool,
+    pub(crate) resumes: bool,
     /// The number of PINGREQs received and not answered.
     pings: u32,
 }
@@ -68,7 +68,7 @@ const UNKNOWN: Taken = Taken {
 };
 
 impl Rules {
-    pub(super) fn new(end: Sender, version: Version) -> Self {
+    pub(crate) fn new(end: Sender, version: Version) -> Self {
         Self {
             end,
             version,
@@ -86,7 +86,7 @@ impl Rules {
     }
 
     /// The transport is connected.
-    pub(super) fn opened(&mut self) {
+    pub(crate) fn opened(&mut self) {
         self.stage = Stage::Opened;
         self.keep_alive = 0;
         self.peer = UNKNOWN;
@@ -96,12 +96,12 @@ impl Rules {
     }
 
     /// The connection has ended.
-    pub(super) fn closed(&mut self) {
+    pub(crate) fn closed(&mut self) {
         self.flows.end(&core::mem::take(&mut self.unfinished));
     }
 
     /// The endpoint has written these bytes.
-    pub(super) fn written(&mut self, now: Instant, bytes: &[u8]) {
+    pub(crate) fn written(&mut self, now: Instant, bytes: &[u8]) {
         self.unfinished.extend_from_slice(bytes);
         let stream = core::mem::take(&mut self.unfinished);
         let rest = self.for_each(&stream, self.end, |rules, packet, size| rules.packet(now, packet, size));
@@ -109,7 +109,7 @@ impl Rules {
     }
 
     /// The endpoint has read these bytes.
-    pub(super) fn read(&mut self, bytes: &[u8]) {
+    pub(crate) fn read(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
         let stream = core::mem::take(&mut self.unread);
         let sender = if self.end == Sender::Client { Sender::Server } else { Sender::Client };

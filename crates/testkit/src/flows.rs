@@ -7,7 +7,7 @@ use mqtt_sansio::codec::{Delivery, Publish, QoS};
 
 /// The operations of an endpoint that are in flight according to its packets.
 #[derive(Debug, Default)]
-pub(super) struct Flows {
+pub(crate) struct Flows {
     /// In the order of their first transmission.
     open: Vec<Flow>,
     /// The number of connections so far.
@@ -50,7 +50,7 @@ enum Stage {
 
 impl Flows {
     /// A connection is accepted, with the old session or a new one.
-    pub(super) fn begin(&mut self, session_present: bool, receive_maximum: u16) {
+    pub(crate) fn begin(&mut self, session_present: bool, receive_maximum: u16) {
         self.connection += 1;
         if !session_present {
             self.forget();
@@ -61,14 +61,14 @@ impl Flows {
     }
 
     /// The session has ended.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.open.clear();
         self.released.clear();
         self.torn = 0;
     }
 
     /// A connection has ended after a part of this packet was written.
-    pub(super) fn end(&mut self, torn: &[u8]) {
+    pub(crate) fn end(&mut self, torn: &[u8]) {
         // A message of QoS 1 or 2 that was written in part counts as sent for its sender.
         self.torn += u32::from(torn.first().is_some_and(|first| first >> 4 == 3 && first & 6 != 0));
         self.open.retain(|flow| flow.stage != Stage::Request);
@@ -79,14 +79,14 @@ impl Flows {
     }
 
     /// The endpoint has crashed and lost its unstored state.
-    pub(super) fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.open.clear();
         self.released.clear();
         self.is_restored = true;
     }
 
     /// The endpoint has sent a PUBLISH.
-    pub(super) fn publish(&mut self, publish: &Publish<'_>) {
+    pub(crate) fn publish(&mut self, publish: &Publish<'_>) {
         let Some(id) = publish.delivery.packet_id().map(|id| id.get()) else { return };
         assert!(self.quota > 0, "a message exceeds the Receive Maximum [MQTT-3.3.4-7, MQTT-3.3.4-9]");
         self.quota -= 1;
@@ -121,13 +121,13 @@ impl Flows {
     }
 
     /// The endpoint has sent SUBSCRIBE or UNSUBSCRIBE.
-    pub(super) fn request(&mut self, id: u16) {
+    pub(crate) fn request(&mut self, id: u16) {
         assert!(self.open.iter().all(|flow| flow.id != id), "packet identifier {id} is in use [MQTT-2.2.1-3]");
         self.open.push(Flow { id, stage: Stage::Request, payload: Vec::new(), sent_on: self.connection });
     }
 
     /// The endpoint has sent PUBREL.
-    pub(super) fn pubrel(&mut self, id: u16) {
+    pub(crate) fn pubrel(&mut self, id: u16) {
         if self.is_restored && self.open.iter().all(|flow| flow.id != id) {
             self.open.push(Flow { id, stage: Stage::Released, payload: Vec::new(), sent_on: self.connection });
             self.released.push(id);
@@ -139,25 +139,25 @@ impl Flows {
     }
 
     /// The endpoint has sent PUBACK.
-    pub(super) fn puback(&mut self, id: u16) {
+    pub(crate) fn puback(&mut self, id: u16) {
         let due = self.pubacks_due.pop_front();
         assert_eq!(due, Some(id), "PUBACK of {id} is not in the order of reception [MQTT-4.6.0-2]");
     }
 
     /// The endpoint has sent PUBREC.
-    pub(super) fn pubrec(&mut self, id: u16) {
+    pub(crate) fn pubrec(&mut self, id: u16) {
         let due = self.pubrecs_due.pop_front();
         assert_eq!(due, Some(id), "PUBREC of {id} is not in the order of reception [MQTT-4.6.0-3]");
     }
 
     /// The endpoint has sent PUBCOMP.
-    pub(super) fn pubcomp(&mut self, id: u16) {
+    pub(crate) fn pubcomp(&mut self, id: u16) {
         let due = self.pubcomps_due.iter().position(|&due| due == id);
         self.pubcomps_due.remove(due.unwrap_or_else(|| panic!("PUBCOMP of {id} without PUBREL [MQTT-4.3.3-11]")));
     }
 
     /// The endpoint has received a PUBLISH.
-    pub(super) fn received(&mut self, delivery: Delivery) {
+    pub(crate) fn received(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::AtMostOnce => {}
             Delivery::AtLeastOnce { id, .. } => self.pubacks_due.push_back(id.get()),
@@ -166,24 +166,24 @@ impl Flows {
     }
 
     /// The endpoint has received SUBSCRIBE or UNSUBSCRIBE.
-    pub(super) fn received_request(&mut self, subscribes: bool, id: u16) {
+    pub(crate) fn received_request(&mut self, subscribes: bool, id: u16) {
         self.answers_due.push((subscribes, id));
     }
 
     /// The endpoint has sent SUBACK or UNSUBACK.
-    pub(super) fn answer(&mut self, subscribes: bool, id: u16) {
+    pub(crate) fn answer(&mut self, subscribes: bool, id: u16) {
         let due = self.answers_due.iter().position(|&due| due == (subscribes, id));
         let due = due.unwrap_or_else(|| panic!("answer to request {id}, which was not received [MQTT-3.8.4-2]"));
         self.answers_due.remove(due);
     }
 
     /// The endpoint has received PUBREL.
-    pub(super) fn received_pubrel(&mut self, id: u16) {
+    pub(crate) fn received_pubrel(&mut self, id: u16) {
         self.pubcomps_due.push(id);
     }
 
     /// The endpoint has received PUBREC.
-    pub(super) fn received_pubrec(&mut self, id: u16, is_error: bool) {
+    pub(crate) fn received_pubrec(&mut self, id: u16, is_error: bool) {
         let Some(place) = self.open.iter().position(|flow| flow.id == id) else { return };
         if is_error {
             self.open.remove(place);
@@ -198,14 +198,14 @@ impl Flows {
     }
 
     /// The endpoint has received PUBACK or PUBCOMP.
-    pub(super) fn settled(&mut self, id: u16) {
+    pub(crate) fn settled(&mut self, id: u16) {
         self.open.retain(|flow| flow.id != id);
         self.released.retain(|&released| released != id);
         self.restore_quota();
     }
 
     /// The endpoint has received SUBACK or UNSUBACK.
-    pub(super) fn answered(&mut self, id: u16) {
+    pub(crate) fn answered(&mut self, id: u16) {
         self.open.retain(|flow| flow.id != id);
     }
 
@@ -215,7 +215,7 @@ impl Flows {
     }
 
     /// Checks that all retransmissions were sent. Returns the number of operations in flight.
-    pub(super) fn open(&mut self) -> usize {
+    pub(crate) fn open(&mut self) -> usize {
         self.torn = 0;
         self.is_restored = false;
         self.open.len()
