@@ -8,9 +8,9 @@ use mqtt_sansio_testkit::strategies;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-/// Runs a test on the same 2,000 values each time.
+/// Runs a test on the same 500 values each time.
 fn check<S: Strategy>(strategy: &S, test: impl Fn(S::Value)) {
-    let config = Config { cases: 2000, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 500, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let result = runner.run(strategy, |value| {
         test(value);
@@ -62,8 +62,8 @@ fn other_forms_and_faults_occur() {
         let is_valid = matches!(codec::decode(&packet, Version::V5, Limits::DEFAULT), Ok(Decoded::Packet { size, .. }) if size == packet.len());
         faults.set(faults.get() + u32::from(!is_valid));
     });
-    assert!(others.get() > 20, "{} other forms", others.get());
-    assert!(faults.get() > 1000, "{} faults", faults.get());
+    assert!(others.get() > 5, "{} other forms", others.get());
+    assert!(faults.get() > 250, "{} faults", faults.get());
 }
 
 #[test]
