@@ -8,11 +8,11 @@ mod world;
 
 use std::num::NonZeroU32;
 
-use mqtt_sansio::broker::{BrokerConfig, Secret};
-use mqtt_sansio::client::ClientConfig;
+use mqtt_sansio::broker::{BrokerConfig, Origin, Secret};
+use mqtt_sansio::client::{ClientConfig, Resumption};
 use mqtt_sansio::codec::PublishProperties;
 use mqtt_sansio::server::ServerConfig;
-use mqtt_sansio::{Instant, Message, QoS, Subscription, Will};
+use mqtt_sansio::{Instant, Message, PublishError, QoS, Subscription, Will};
 
 use self::world::{Random, World};
 
@@ -388,4 +388,67 @@ fn retained_messages_of_qos_0_stop_above_the_limit() {
     world.settle();
     let got = world.committed.iter().find(|(key, _)| key[0] == 0x10).unwrap().1;
     assert!(String::from_utf8_lossy(got).contains("0999"), "the last message is retained");
+}
+
+/// Clients that connect and go again do not pass the limit of what is not committed, with the wills that are stored of them.
+#[test]
+fn clients_that_come_and_go_stop_above_the_limit() {
+    let max_uncommitted = NonZeroU32::new(10_000).unwrap();
+    let mut world = World::new(BrokerConfig { max_uncommitted, ..config() });
+    let payload = "x".repeat(1000);
+    for number in 0..300 {
+        let will =
+            Will { topic: "w".into(), payload: payload.as_bytes().into(), delay_interval: 1000, ..Will::default() };
+        let peer = world.add(ClientConfig { will: Some(Box::new(will)), ..client(&number.to_string()) });
+        world.connect(peer);
+        world.serve(peer, usize::MAX);
+        world.lose(peer);
+    }
+    world.changes();
+    let size: usize = world.under_way.iter().map(|batch| batch.size()).sum();
+    assert!(size < 50_000, "{size} bytes");
+}
+
+/// CONNECT waits above the limit, however long that takes, and is taken when changes are committed. A client that has sent
+/// nothing is given up as ever. Messages of the embedding program that would be stored are refused.
+#[test]
+fn connect_waits_above_the_limit() {
+    let max_uncommitted = NonZeroU32::new(2000).unwrap();
+    let mut world = world(BrokerConfig { max_uncommitted, ..config() }, &["subscriber"]);
+    subscribe(&mut world, 0, "a", QoS::AtLeastOnce);
+    world.settle();
+    let stored = Message::new("a", "x".repeat(3000)).qos(QoS::AtLeastOnce);
+    world.broker.publish(world.now, &stored).unwrap();
+    assert!(matches!(world.broker.publish(world.now, &stored), Err(PublishError::QueueFull)));
+    let retained = Message::new("a", "x").retain(true);
+    assert!(matches!(world.broker.publish(world.now, &retained), Err(PublishError::QueueFull)));
+    world.broker.publish(world.now, &Message::new("a", "x")).unwrap();
+
+    let late = world.add(ClientConfig { connect_timeout: None, ..client("late") });
+    let gone = world.add(client("gone"));
+    for peer in [late, gone] {
+        world.connect(peer);
+        world.serve(peer, usize::MAX);
+    }
+    let silent = world.broker.open(world.now, Origin::UNKNOWN);
+    let id = world.peers[late].connection.unwrap();
+    assert!(!world.broker.takes_input(id), "CONNECT may be stored");
+    world.lose(gone);
+    for _ in 0..120 {
+        world.now = Instant::from_micros(world.now.as_micros() + 1_000_000);
+        world.broker.poll(world.now);
+        world.broker.assert_consistent();
+    }
+    assert!(!world.broker.is_over(id) && world.broker.is_over(silent));
+    assert_eq!(world.broker.status().sessions, 1);
+
+    while world.broker.next_ready().is_some() {}
+    world.changes();
+    world.commit(usize::MAX);
+    let ready: Vec<_> = std::iter::from_fn(|| world.broker.next_ready()).collect();
+    assert!(ready.contains(&id) && world.broker.takes_input(id), "the driver comes with CONNECT");
+    world.broker.poll(world.now);
+    world.settle();
+    assert_eq!(world.peers[late].resumptions, [Resumption::New]);
+    world.broker.publish(world.now, &stored).unwrap();
 }

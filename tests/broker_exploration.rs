@@ -20,11 +20,11 @@ use mqtt_sansio::{Instant, Message, QoS, SessionExpiry, Subscription, Token, Top
 
 const NOW: Instant = Instant::from_micros(1_780_000_000_000_000);
 
-use Command::{CleanStart, Publish, Retain, Subscribe, Unsubscribe};
+use Command::{CleanStart, Leave, Publish, Retain, Subscribe, Unsubscribe};
 use QoS::{AtLeastOnce as Q1, ExactlyOnce as Q2};
 
 /// What a client does, in this order; at any time after what it did before.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Command {
     /// Publishes a message with this payload to this topic.
     Publish(&'static str, &'static str, QoS),
@@ -34,6 +34,8 @@ enum Command {
     Unsubscribe(&'static str),
     /// Connects again, with Clean Start.
     CleanStart,
+    /// Has no connection until the exploration begins.
+    Leave,
 }
 
 /// A client: what it does before the exploration begins, with everything stored, and what it does then.
@@ -143,8 +145,8 @@ struct World {
     peers: Vec<Peer>,
     crashes: u8,
     cuts: u8,
-    /// Whether clients connect that are away.
-    are_all_there: bool,
+    /// The clients that do not connect.
+    away: BTreeSet<usize>,
 }
 
 /// A state, and how it is reached.
@@ -225,7 +227,8 @@ impl World {
         let Checkpoint { ref pairs, ref peers, crashes, cuts } = *checkpoint;
         let broker = Broker::restore(broker_config(plan), AllowAll, NOW, pairs.iter()).unwrap();
         let (committed, peers) = (pairs.clone(), peers.clone());
-        Self { plan, broker, committed, under_way: VecDeque::new(), peers, crashes, cuts, are_all_there: false }
+        let away = (0..plan.roles.len()).filter(|index| plan.roles[*index].is_away).collect();
+        Self { plan, broker, committed, under_way: VecDeque::new(), peers, crashes, cuts, away }
     }
 
     fn after(plan: Plan, state: &State) -> Self {
@@ -241,7 +244,7 @@ impl World {
         match step {
             Step::Settle | Step::Crash(_) => true,
             Step::Do(peer) => self.peers[peer].app.given < self.plan.roles[peer].commands.len(),
-            Step::Open(peer) => self.peers[peer].connection.is_none() && !self.is_away(peer),
+            Step::Open(peer) => self.peers[peer].connection.is_none() && !self.away.contains(&peer),
             Step::ToBroker(peer) => {
                 let Peer { session, connection, to_broker, .. } = &mut self.peers[peer];
                 let has_more = !to_broker.is_empty() || session.transmit().has_remaining();
@@ -368,26 +371,24 @@ impl World {
                 app.expected.retain(|payload| app.got.contains_key(*payload));
                 return true;
             }
+            Leave => {
+                self.cut(index);
+                self.away.insert(index);
+                return true;
+            }
         };
         self.peers[index].app.open.insert(token, command);
         true
     }
 
     fn open(&mut self, index: usize) -> bool {
-        if self.is_away(index) {
-            return false;
-        }
         let peer = &mut self.peers[index];
-        if peer.connection.is_some() {
+        if self.away.contains(&index) || peer.connection.is_some() {
             return false;
         }
         peer.connection = Some(self.broker.open(NOW, Origin::UNKNOWN));
         peer.session.open(NOW).unwrap();
         true
-    }
-
-    fn is_away(&self, peer: usize) -> bool {
-        !self.are_all_there && self.plan.roles.get(peer).is_some_and(|role| role.is_away)
     }
 
     /// The connection of a client is lost.
@@ -473,7 +474,7 @@ impl World {
 
     /// Checks a state in which nothing is left to do.
     fn check_end(mut self) {
-        self.are_all_there = true;
+        self.away.clear();
         self.settle();
         for (index, peer) in self.peers.iter().enumerate() {
             let session = &peer.session;
@@ -498,6 +499,16 @@ impl World {
                 assert!(!is_subscribed || peer.app.got.contains_key(will), "{will} is lost for client {index}");
             }
         }
+        // A message to a group reaches a member if there is one throughout, whoever leaves meanwhile.
+        let is_in_group = |role: &Role| role.before.contains(&Subscribe(GROUP, Q1));
+        if self.plan.roles.iter().any(|role| is_in_group(role) && role.commands.is_empty()) {
+            for command in self.plan.roles.iter().flat_map(|role| role.before.iter().chain(role.commands)) {
+                if let Publish(payload, "a", _) = command {
+                    let is_there = self.peers.iter().any(|peer| peer.app.got.contains_key(*payload));
+                    assert!(is_there, "{payload} is lost for the group");
+                }
+            }
+        }
         // The last retained message of each topic is there, for all who ask.
         let mut retained = BTreeMap::new();
         for role in self.plan.roles {
@@ -518,6 +529,8 @@ impl World {
             self.committed.iter().filter(|(key, _)| matches!(key[0], 0x11 | 0x21 | 0x23 | 0x24)).collect();
         let wills = self.peers.iter().enumerate().filter(|(index, _)| self.plan.roles[*index].will.is_some()).count();
         assert_eq!(unused.len(), wills, "nothing is left in the store: {unused:02x?}");
+        let sessions = self.committed.iter().filter(|(key, _)| key[0] == 0x20).count();
+        assert_eq!(sessions, self.peers.len(), "no session is left in the store that has ended");
         let messages = self.committed.iter().filter(|(key, _)| key[0] == 0x10).count();
         assert_eq!(messages, retained.len() + wills, "no message is left in the store");
         // A message reaches everyone who has subscribed, and a new subscriber gets what is retained.
@@ -639,7 +652,7 @@ impl Application {
                     self.subscribed.insert(filter, matches!(command, Subscribe(..)));
                 }
             }
-            Publish(..) | Retain(..) | CleanStart => {}
+            Publish(..) | Retain(..) | CleanStart | Leave => {}
         }
     }
 }
@@ -787,7 +800,7 @@ fn first(plan: Plan) -> State {
     let peers = plan.roles.iter().enumerate().map(|(index, role)| Peer::new(role, index)).collect();
     let begin = Checkpoint { pairs: Pairs::default(), peers, crashes: plan.crashes + 1, cuts: plan.cuts };
     let mut world = World::of(plan, &begin);
-    world.are_all_there = true;
+    world.away.clear();
     world.settle();
     for (index, role) in plan.roles.iter().enumerate() {
         for &command in role.before {
@@ -871,7 +884,8 @@ const SUBSCRIBED_1: Role = Role { before: &[Subscribe("a", Q1)], ..ROLE };
 const AWAY: Role = Role { is_away: true, ..SUBSCRIBED };
 /// A client that publishes to itself, too.
 const MEMBER: Role = Role { commands: &[Publish("A1", "a", Q1)], ..SHARED };
-const SHARED: Role = Role { before: &[Subscribe("$share/g/a", Q1)], ..ROLE };
+const GROUP: &str = "$share/g/a";
+const SHARED: Role = Role { before: &[Subscribe(GROUP, Q1)], ..ROLE };
 const PUBLISHER: Role = Role { commands: &[Publish("A1", "a", Q2)], ..ROLE };
 const PUBLISHER_1: Role = Role { commands: &[Publish("A1", "a", Q1)], ..ROLE };
 
@@ -939,6 +953,18 @@ fn subscriptions() {
 fn sessions_end() {
     const CLEAN: Role = Role { commands: &[CleanStart], ..SUBSCRIBED };
     assert!(explore(Plan { roles: &[PUBLISHER_1, CLEAN], ..PLAN }) > 1500);
+}
+
+/// A member of a group that has a message leaves with Clean Start: another member gets what it has not taken. The members are
+/// absent while the message is published.
+#[test]
+fn members_leave() {
+    const LEAVES: Role = Role { before: &[Subscribe(GROUP, Q1), Leave], commands: &[CleanStart], ..ROLE };
+    const ABSENT: Role = Role { before: &[Subscribe(GROUP, Q1), Leave], is_away: true, ..ROLE };
+    const BOTH: Role = Role { before: &[Publish("A1", "a", Q1), Publish("A2", "a", Q1)], is_away: true, ..ROLE };
+    let roles = &[ABSENT, LEAVES, BOTH];
+    assert!(explore(Plan { roles, work_per_call: 1, under_way: 2, is_connected: false, ..PLAN }) > 4000);
+    assert!(explore(Plan { roles, work_per_call: 1, crashes: 2, is_connected: false, ..PLAN }) > 2000);
 }
 
 /// A client with a will loses its connection.

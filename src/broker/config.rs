@@ -112,9 +112,10 @@ pub struct BrokerConfig {
     /// promises what is not stored, so that its sessions, their subscriptions and messages, retained messages and wills survive
     /// a crash. Default: false. `server.durable` and `server.max_uncommitted` have no effect.
     pub durable: bool,
-    /// Size of the changes that are not committed, in bytes, above which no retained, QoS 1 and QoS 2 messages, SUBSCRIBE and
-    /// UNSUBSCRIBE of clients are taken until some are. Default: 4 MiB. It applies to a durable broker only. What is under way
-    /// may exceed it, and so may clients that connect and leave, within `max_state_memory`.
+    /// Size of the changes that are not committed, in bytes, above which no first packets of connections, retained, QoS 1 and
+    /// QoS 2 messages, SUBSCRIBE and UNSUBSCRIBE of clients are taken until some are, and no such messages of the embedding
+    /// program. Default: 4 MiB. It applies to a durable broker only. What is [under way](super#what-survives-a-crash) may exceed
+    /// it.
     pub max_uncommitted: NonZeroU32,
 }
 

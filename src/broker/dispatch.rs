@@ -87,6 +87,9 @@ fn take_input_of(
             }
             Step::Waiting => break,
             Step::Connecting(connecting) => {
+                if !input.is_empty() && cx.sessions.stall_connection(id) {
+                    break;
+                }
                 let before = input.len();
                 let action = connecting.acceptor().poll(cx.now, input);
                 if action.is_none() {
@@ -163,9 +166,10 @@ fn act(cx: &mut Context<'_>, index: SessionIndex, action: &Action<'_>) {
 pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
     match due {
         Due::Connection(index) => {
-            // A decision that takes long is not the client's fault: while the connection waits for one nothing is due.
+            // A decision that takes long is not the client's fault: while the connection waits for one nothing is due. Only time in
+            // which its input is taken counts against it.
             let Some(id) = cx.connections.take_timer(index) else { return };
-            if cx.connections.waits_for_turn(id) {
+            if cx.connections.waits_for_turn(id) || cx.sessions.is_connection_stalled(id) {
                 lifecycle::postpone_connection(cx, id);
             } else {
                 take_input(cx, id, &mut &[][..]);

@@ -6,8 +6,7 @@ use alloc::sync::Arc;
 use super::connections::{Before, Connecting, Connections};
 use super::context::Context;
 use super::index::SessionIndex;
-use super::jobs::ring::{Job, Order, Progress};
-use super::jobs::turns::PrincipalIndex;
+use super::jobs::ring::Progress;
 use super::jobs::{self, teardown};
 use super::memory_use;
 use super::pending_decisions::PendingDecision;
@@ -110,6 +109,9 @@ pub(super) fn close(cx: &mut Context<'_>, id: ConnectionId) {
     // It may have been done before.
     let Some((before, principal, charge)) = cx.connections.close(id) else { return };
     cx.timers.remove(Due::Connection(id.key().index));
+    if let Some(commits) = cx.sessions.commits_mut() {
+        commits.close(id);
+    }
     cx.sessions.account_mut().charge_state(principal, charge, 0);
     cx.jobs.turns_mut().leave(principal);
     cx.sessions.ready_mut().unmark(id);
@@ -308,11 +310,8 @@ pub(super) fn remove_session(cx: &mut Context<'_>, index: SessionIndex) {
         teardown::advance(cx, key)
     };
     notify_session_ended(cx, &client_id);
-    if matches!(progress, Progress::More)
-        && jobs::start(cx, PrincipalIndex::ENDS, Order::default(), Job::Teardown(key)).is_none()
-    {
-        // 2^32 jobs are open: it has to be done now.
-        while matches!(teardown::advance(cx, key), Progress::More) {}
+    if matches!(progress, Progress::More) {
+        teardown::start(cx, index);
     }
 }
 

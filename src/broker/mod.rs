@@ -85,7 +85,14 @@
 //! outlive their connections; of QoS 1 at least once. In sessions that end with their connections, wills and messages of the
 //! embedding program, a copy may come again. A retained message that a new subscriber is still to get does not come if the
 //! broker crashes before. A message that waits for a member of a shared subscription goes to another member when the session
-//! of this one ends (section 4.8.2), but not after a crash: then it ends with the session. [`store`](crate::store) says how keys are made, and which stores there are.
+//! of this one ends (section 4.8.2), also if the broker crashes before or meanwhile; but a session that ends with its connection
+//! stores nothing, and what it has got as a member is lost with the broker. [`store`](crate::store) says how keys are made, and
+//! which stores there are.
+//!
+//! While more changes than [`BrokerConfig::max_uncommitted`] are not committed, nothing is taken that begins new state: no first
+//! packet of a connection, no retained, QoS 1 or QoS 2 message, no SUBSCRIBE and no UNSUBSCRIBE; [`Broker::publish`] refuses such
+//! messages. What there is goes on, because it changes no more than it is: acknowledgements, messages on their way, wills that
+//! are due, the ends of connections and sessions, and answers of the policy, of which a connection waits for those to one packet.
 //!
 //! Other servers may connect as [bridges](crate::codec::Connect::is_bridge). In 3.1 and 3.1.1 every subscription of a bridge
 //! is one with No Local and Retain As Published, and the policy is shown it as that; in 5.0 a bridge asks for them itself.
@@ -254,7 +261,11 @@ impl<P: Policy> Broker<P> {
             && !self.connections.waits_for_turn(id)
             && match self.connections.session(id) {
                 Some(index) => self.sessions.get(index).is_some_and(takes) && !self.sessions.is_stalled(index),
-                None => !self.connections.is_over(id) && !self.connections.is_full(id),
+                None => {
+                    !self.connections.is_over(id)
+                        && !self.connections.is_full(id)
+                        && !self.sessions.is_connection_stalled(id)
+                }
             }
     }
 
@@ -362,8 +373,9 @@ impl<P: Policy> Broker<P> {
     ///
     /// [`PublishError::Topic`] if the topic is not valid; [`PublishError::TopicAlias`] for a topic alias, which only the
     /// broker sets; [`PublishError::TooManyLevels`] for a topic with more levels than [`BrokerConfig::max_topic_levels`];
-    /// [`PublishError::Encode`] if it cannot be sent; [`PublishError::QueueFull`] if there is no room to retain it, or if
-    /// 1,000 earlier messages are still on their way.
+    /// [`PublishError::Encode`] if it cannot be sent; [`PublishError::QueueFull`] if there is no room to retain it, if 1,000
+    /// earlier messages are still on their way, or if more changes than [`BrokerConfig::max_uncommitted`] are not committed
+    /// and the message is retained or of QoS 1 or 2.
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<(), PublishError> {
         let mut cx = self.at(now);
         let accepted = publish::publish_own(&mut cx, message);

@@ -23,7 +23,7 @@ use super::router::{self, Outcome, Published, is_own};
 use super::session::Session;
 use super::sessions::Sessions;
 use super::timers::Due;
-use crate::codec::{List, PacketId, PubAckReasonCode, PublishProperties, Version};
+use crate::codec::{List, PacketId, PubAckReasonCode, PublishProperties, QoS, Version};
 use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will, WillInStore};
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -76,7 +76,8 @@ pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result
     if cx.router.has_too_many_levels(publish.topic.as_bytes()) {
         return Err(PublishError::TooManyLevels);
     }
-    if cx.jobs.open_of("") >= MAX_OWN {
+    let is_stored = publish.retain || publish.qos != QoS::AtMostOnce;
+    if cx.jobs.open_of("") >= MAX_OWN || (is_stored && cx.sessions.are_changes_full()) {
         return Err(PublishError::QueueFull);
     }
     match begin(cx, Publishing::Broker, &publish, large) {

@@ -307,8 +307,12 @@ impl Sessions {
         };
         if let Some(commits) = commits {
             commits.take_back(index, session.server_mut());
-            if action.is_none() && session.server().has_left_input() && commits.is_full() {
-                commits.stall(index);
+            if action.is_none()
+                && session.server().has_left_input()
+                && commits.is_full()
+                && let Some(connection) = session.connection()
+            {
+                commits.stall(connection);
             }
         }
         if action.is_some() {

@@ -356,7 +356,9 @@ impl ServerSession {
         let config = config.into();
         let Some(restored) = Restored::read(pairs)? else { return Ok(None) };
         let Some(session) = restored.session().map(Vec::from) else { return Ok(None) };
-        let record = ServerRecord::read(&session).ok_or(Restored::session_error(RestoreErrorKind::Value))?;
+        // Only sessions of a router go on when they have ended.
+        let record = ServerRecord::read(&session).filter(|record| !record.has_ended);
+        let record = record.ok_or(Restored::session_error(RestoreErrorKind::Value))?;
         let (engine, wills) = restored.into_engine(record.version, config.max_uncommitted, true, now)?;
         Ok(Some(Self::restored(config, &record, engine, wills)))
     }

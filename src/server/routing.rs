@@ -178,10 +178,28 @@ impl ServerSession {
             Version::V31 | Version::V311 => PublishProperties::default(),
         };
         let message = MessageRef { qos, retain, properties: &properties, ..copies.message };
+        if copies.mark == 0 {
+            return self.forward_message(copies, &message);
+        }
+        self.set_mark(copies.mark);
+        let done = self.forward_message(copies, &message);
+        self.set_mark(0);
+        done
+    }
+
+    /// Sets the mark with which a durable session stores messages.
+    fn set_mark(&mut self, mark: u32) {
+        if let Some(durable) = self.engine.durable_mut() {
+            durable.set_mark(mark);
+        }
+    }
+
+    /// Publishes a copy, which has its own QoS, RETAIN flag and subscription identifiers.
+    fn forward_message(&mut self, copies: &Copies<'_>, message: &MessageRef<'_>) -> Result<(), PublishError> {
         let limits = self.limits();
         let engine = &mut self.engine;
-        let token = match engine.publish_checked(&limits, &message, copies.large.as_ref(), copies.expires_after) {
-            Err(PublishError::QueueFull) => return self.forward_without_expired(copies, &message),
+        let token = match engine.publish_checked(&limits, message, copies.large.as_ref(), copies.expires_after) {
+            Err(PublishError::QueueFull) => return self.forward_without_expired(copies, message),
             published => published?,
         };
         if copies.mark != 0 || copies.account.is_some() {
@@ -312,7 +330,8 @@ impl ServerSession {
         number: u64,
         now: Instant,
     ) -> Self {
-        let durable = Durable::restored_shared(record.version, number, record.owner.map(Arc::from));
+        let owner = record.owner.map(Arc::from);
+        let durable = Durable::restored_shared(record.version, number, owner, record.has_ended);
         let engine = Engine::restored(record.version, now, durable, Deliveries::new());
         Self { is_routed: true, ..Self::with_record(config, record, engine) }
     }
@@ -325,15 +344,19 @@ impl ServerSession {
         received: Vec<PacketId>,
         wills: Vec<(u64, Will)>,
     ) {
+        let has_marked = deliveries.has_marked();
         let (deliveries, next_order) = deliveries.finish(received, 0);
         self.engine.set_deliveries(deliveries);
         let stored_wills = wills.iter().map(|(number, will)| StoredWill::new(*number, will)).collect();
         if let Some(durable) = self.engine.durable_mut() {
             durable.set_counters(0, next_order, stored_wills);
+            if has_marked {
+                durable.note_marked();
+            }
         }
         let wills = wills.into_iter().map(|(_, will)| will).collect();
         self.set_wills(record, wills);
-        if record.ends.is_none() {
+        if record.ends.is_none() && !record.has_ended {
             self.store_session();
         }
     }
@@ -379,7 +402,13 @@ impl ServerSession {
     /// Takes the next message out of a session that has ended; `None` after the last one.
     pub(crate) fn take_apart(&mut self) -> Option<Remains> {
         let version = self.engine.version();
-        self.engine.take_apart().map(|message| match message {
+        let Some(message) = self.engine.take_apart() else {
+            if let Some(durable) = self.engine.durable_mut() {
+                durable.forget_ended();
+            }
+            return None;
+        };
+        Some(match message {
             Some(message) if message.mark != 0 => Remains::Marked(Marked { version, message }),
             Some(message) => {
                 if let Some(durable) = self.engine.durable_mut() {

@@ -101,7 +101,7 @@ impl ServerSession {
         let expires_at = session_expiry_interval.counted_from(engine.now());
         let (expires_at, will_at) = record.ends.unwrap_or((expires_at, expires_at));
         Self {
-            state: State::Detached { expires_at, will_at },
+            state: if record.has_ended { State::Expired } else { State::Detached { expires_at, will_at } },
             engine,
             client_id: record.client_id.into(),
             session_expiry_interval,
@@ -212,12 +212,13 @@ impl ServerSession {
         }
     }
 
-    /// Stores the record of a durable session.
+    /// Stores the record of a durable session, or that it has ended.
     pub(super) fn store_session(&mut self) {
         let record = ServerRecord {
             version: self.engine.version(),
             is_bridge: self.is_bridge,
             has_will: self.will.is_some(),
+            has_ended: matches!(self.state, State::Expired),
             ends: match self.state {
                 State::Detached { expires_at, will_at } => Some((expires_at, will_at)),
                 State::Attached(_) | State::Expired => None,
@@ -229,7 +230,8 @@ impl ServerSession {
         };
         if let Some(durable) = self.engine.durable_mut() {
             let owner = durable.owner().cloned();
-            durable.set_session(|out| ServerRecord { owner: owner.as_deref(), ..record }.write(out));
+            let write = |out: &mut _| ServerRecord { owner: owner.as_deref(), ..record }.write(out);
+            if record.has_ended { durable.end_session(write) } else { durable.set_session(write) }
         }
     }
 
@@ -473,9 +475,7 @@ impl ServerSession {
                 }
             }
             self.state = State::Expired;
-            if let Some(durable) = self.engine.durable_mut() {
-                durable.remove_session();
-            }
+            self.store_session();
             return Some(Action::Expired);
         }
         None

@@ -74,11 +74,11 @@
 //! | `10` | message (8) | the time and the lifetime of a message, and the message, as a PUBLISH of 5.0 with QoS 0 |
 //! | `11` | message (8), part (4) | a part of a message that has no room in one value |
 //! | `18` | message (8) | a retained message: QoS, and the client identifier of its publisher |
-//! | `20` | session (8) | a session: version, expiry, the user who has begun it, client identifier |
+//! | `20` | session (8) | a session: version, expiry, the user who has begun it, client identifier, whether it has ended |
 //! | `21` | session (8), message (8) | a will of a session: QoS, RETAIN, delay, beside the message with this number |
-//! | `22` | session (8), subscription (8) | a subscription of a session: options, subscription identifier, filter |
+//! | `22` | session (8), subscription (8) | a subscription of a session: options, subscription identifier, filter, number of the group that shares it |
 //! | `23` | session (8), packet identifier (2) | a received message of QoS 2 that is not released |
-//! | `24` | session (8), delivery (8) | a message on its way to the peer of a session: QoS, packet identifier, stage |
+//! | `24` | session (8), delivery (8) | a message on its way to the peer of a session: QoS, packet identifier, stage, the group by which it came |
 //!
 //! A session of a client or of a server stores only itself, as session 0; its messages and deliveries have the number of
 //! their [`Token`](crate::Token). It has neither retained messages nor subscriptions.
@@ -91,7 +91,8 @@
 //! No counts are stored. A part or a delivery without its message, a message that nothing refers to, and everything below a
 //! session that has no record, but for wills that are on their way to their subscribers, are ignored when a session or a
 //! broker is restored, and removed by the next batches. So a session ends with the removal of its record, however much is
-//! stored of it.
+//! stored of it. A session that may have messages by shared subscriptions ends in two steps: its record says that it has ended,
+//! and is removed when other members of the groups have got these messages, each in one batch with its removal here.
 //!
 //! # Bytes
 //!

@@ -10,5 +10,6 @@ mod server;
 mod crashes;
 mod restored;
 mod schedules;
+mod shared;
 mod waiting;
 mod world;

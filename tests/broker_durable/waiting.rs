@@ -1,5 +1,7 @@
 //! What waits for which changes, line by line: each packet leaves when what it promises is stored, and not before.
 
+use std::num::NonZeroU32;
+
 use mqtt_sansio::broker::BrokerConfig;
 use mqtt_sansio::codec::{
     Connect, DisconnectReasonCode, Packet, PubAck, PubComp, PubRec, PubRel, Publish, Subscription,
@@ -91,6 +93,62 @@ fn sessions_that_end_with_their_connections_are_not_stored() {
     store(&mut net);
     assert_eq!(net.received(peer), ["CONNACK 00"]);
     assert_eq!(net.restored(net.now).status().sessions, 0);
+}
+
+/// Whatever clients do whose sessions end with their connections, nothing is stored of it: no subscription, no message on its
+/// way, no will, no stage of QoS 2, and no count.
+#[test]
+fn nothing_is_stored_of_sessions_that_end_with_their_connections() {
+    for version in BOTH {
+        let mut net = net_with(BrokerConfig { durable: true, sys_interval: NonZeroU32::new(1), ..config() });
+        let subscribers =
+            [("a", QoS::AtMostOnce), ("a", QoS::AtLeastOnce), ("a", QoS::ExactlyOnce), ("$SYS/#", QoS::ExactlyOnce)];
+        for (number, (filter, qos)) in subscribers.into_iter().enumerate() {
+            let name = number.to_string();
+            let peer = net.try_connect(&Connect { version, will: Some(will("gone", 0)), ..clean(&name) });
+            net.subscribe_all(peer, &[(filter, qos), ("$share/g/a", qos), ("will", qos)]);
+        }
+        let publisher = net.try_connect(&Connect { version, ..clean("publisher") });
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            net.publish(publisher, "a", "1", qos);
+            net.publish_own(&Message::new("a", "2").qos(qos));
+        }
+        net.wait(10);
+        net.lose(0);
+        net.wait(10);
+        net.end_all_connections();
+        net.wait(10);
+        net.broker.assert_consistent();
+        let counters = net.broker.counters();
+        assert!(counters.wills != 0 && counters.messages_received != 0 && counters.messages_forwarded != 0);
+        // A new store begins with the version of its format, and each batch has its time.
+        let changes = std::iter::from_fn(|| net.broker.changes()).flat_map(|batch| {
+            let changes = batch.changes().map(|change| format!("{change:02x?}"));
+            changes.filter(|text| !text.contains("key: [00]") && !text.contains("key: [01]")).collect::<Vec<_>>()
+        });
+        assert_eq!(changes.collect::<Vec<_>>(), Vec::<String>::new());
+    }
+}
+
+/// A batch says what has changed, and no count of it: a message that is delivered leaves nothing behind, however many there are.
+#[test]
+fn batches_contain_no_counts() {
+    let mut net = net_with(BrokerConfig { durable: true, sys_interval: NonZeroU32::new(1), ..config() });
+    let [subscriber, publisher] = ["subscriber", "publisher"].map(|name| client(&mut net, Version::V5, name));
+    subscribe(&mut net, subscriber, "a", QoS::AtLeastOnce);
+    net.publish(publisher, "a", "1", QoS::AtLeastOnce);
+    store(&mut net);
+    let without_clock = |net: &Net| -> Vec<_> {
+        net.stored.iter().filter(|(key, _)| *key != [1]).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+    };
+    let before = without_clock(&net);
+    for number in 0..100 {
+        net.publish(publisher, "a", &number.to_string(), QoS::AtLeastOnce);
+        net.wait(1);
+        store(&mut net);
+    }
+    assert!(net.broker.counters().messages_forwarded > 100);
+    assert_eq!(without_clock(&net), before);
 }
 
 /// SUBACK and UNSUBACK wait for the subscriptions.

@@ -15,7 +15,7 @@ import pathlib
 import sys
 
 SLACK = 1.0  # seconds that an expiry or a will may be early or late
-UNKNOWN = 0.5  # seconds that the broker may need to see the end of a connection
+UNKNOWN = 0.5  # seconds that the broker may need to see and store the end of a connection, beyond a message sent then
 BEAT = "wills/beat"  # the topic of messages that tell how late any message is
 RUNS = pathlib.Path(__file__).parent / "crash_runs"
 
@@ -190,15 +190,18 @@ def sessions(record):
 
 def wills(record):
     """A will is published when its delay is over, counted from the end of the connection, or from the next start if the
-    broker's death has ended it, or if the broker has died before it knew. If the broker is not there when the will is
-    due, it is published when it starts. The will may be late by as much as another message published when it is due."""
-    seen = times(record.of("received"))
+    broker's death has ended it, or if the broker has died before it had stored that: under load that takes as long as to
+    store another message, so the acknowledgement of one that was sent then tells when it may have known. If the broker is
+    not there when the will is due, it is published when it starts. The will may be late by as much as another message
+    published when it is due."""
+    seen, acknowledged = times(record.of("received")), times(record.of("acknowledged"))
     beats = [message for message in record.of("sent") if message["topic"] == BEAT]
     started = [event["at"] for event in record.of("started")]
     killed = [event["at"] for event in record.of("killed")]
     for cut in record.of("cut"):
         begin = cut["at"]
-        died = next((at for at in killed if begin <= at <= begin + UNKNOWN), None)
+        beat = next((acknowledged.get(message["id"], begin) for message in beats if message["at"] >= begin), begin)
+        died = next((at for at in killed if begin <= at <= max(begin, beat) + UNKNOWN), None)
         after = next((at for at in started if died and at > died), begin)
         first, last = (after if died == begin else begin) + cut["delay"], after + cut["delay"]
         # The broker was down when the will was due.
@@ -310,6 +313,7 @@ def faults(honest):
     yield "outcomes", changed(lambda record: record.events.append(given_up))
     cut = honest.of("cut")[0]
     yield "wills", changed(lambda record: forget(record, id=cut["id"]))
+    yield "wills", late_will(0.02)
     for shift in -cut["delay"] - 1, 4:
 
         def move(record, shift=shift):
@@ -320,9 +324,29 @@ def faults(honest):
         yield "wills", changed(move)
 
 
+def late_will(lag):
+    """Returns a run in which the broker is killed 0.7 s after a connection with a will ends, and counts the delay from its
+    next start, with the time that it takes to acknowledge a message."""
+    record = Record([{"at": 0.0, "event": "started"}])
+    for number in range(150):
+        at, id = 9 + number / 10, f"beat-{number}"
+        record.events.append({"at": at, "event": "sent", "id": id, "topic": BEAT, "qos": 1, "retain": False})
+        record.events.append({"at": at + lag, "event": "acknowledged", "id": id})
+        record.events.append({"at": at + lag, "event": "received", "client": "watcher", "id": id, "qos": 1})
+    record.events += [
+        {"at": 10.0, "event": "cut", "client": "will", "id": "will", "delay": 2},
+        {"at": 10.7, "event": "killed"},
+        {"at": 11.5, "event": "started"},
+        {"at": 13.6, "event": "received", "client": "watcher", "id": "will", "qos": 1},
+    ]
+    record.events.sort(key=lambda event: event["at"])
+    return record
+
+
 def main():
     honest, forgetful = (Record.load(RUNS / f"{name}.jsonl.gz") for name in ("honest", "forgetful"))
     failures = [f"the honest run: {text}" for text in violations(honest)]
+    failures += [f"a broker under load: {text}" for text in wills(late_will(0.4))]
     count = 0
     for rule, record in faults(honest):
         count += 1

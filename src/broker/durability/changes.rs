@@ -4,6 +4,7 @@ use super::commits::{Commits, with};
 use super::publication::{Content, StoredPublication};
 use super::records::{RetainedRecord, SubscriptionRecord, number_of};
 use crate::broker::index::SessionIndex;
+use crate::broker::policy::ConnectionId;
 use crate::broker::router::subscribers::Subscriber;
 use crate::broker::sessions::Sessions;
 use crate::server::ServerSession;
@@ -34,9 +35,29 @@ impl Sessions {
 
     /// Whether the input of a session is not taken until changes are committed.
     pub(in crate::broker) fn is_stalled(&self, index: SessionIndex) -> bool {
-        self.commits().is_some_and(|commits| {
-            commits.is_stalled(index) || self.get(index).is_some_and(|session| session.server().is_held_up())
-        })
+        let Some((commits, session)) = self.commits().zip(self.get(index)) else { return false };
+        session.server().is_held_up() || session.connection().is_some_and(|connection| commits.is_stalled(connection))
+    }
+
+    /// Whether the first packet of a connection is not taken until changes are committed.
+    #[inline]
+    pub(in crate::broker) fn is_connection_stalled(&self, connection: ConnectionId) -> bool {
+        self.commits().is_some_and(|commits| commits.is_stalled(connection))
+    }
+
+    /// Leaves the first packet of a connection if too many changes are not committed: it may begin a session, and end another.
+    /// Returns whether it is left.
+    #[inline]
+    pub(in crate::broker) fn stall_connection(&mut self, connection: ConnectionId) -> bool {
+        let Some(commits) = self.commits_mut().filter(|commits| commits.is_full()) else { return false };
+        commits.stall(connection);
+        true
+    }
+
+    /// Whether too many changes are not committed.
+    #[inline]
+    pub(in crate::broker) fn are_changes_full(&self) -> bool {
+        self.commits().is_some_and(Commits::is_full)
     }
 
     // Publications.
@@ -111,26 +132,28 @@ impl Sessions {
 
     // Subscriptions.
 
-    /// Stores a subscription of a session, which is new or replaces another one, if the session is stored.
+    /// Stores a subscription of a session, which is new or replaces another one, if the session is stored. `group` is the number of
+    /// the group that shares it, or 0.
     #[inline]
     pub(in crate::broker) fn store_subscription(
         &mut self,
         filter: TopicFilter<'_>,
         subscriber: &Subscriber,
+        group: u32,
         is_new: bool,
     ) {
         if self.commits().is_some() {
-            self.put_subscription(filter, subscriber, is_new);
+            self.put_subscription(filter, subscriber, group, is_new);
         }
     }
 
     #[cold]
-    fn put_subscription(&mut self, filter: TopicFilter<'_>, subscriber: &Subscriber, is_new: bool) {
+    fn put_subscription(&mut self, filter: TopicFilter<'_>, subscriber: &Subscriber, group: u32, is_new: bool) {
         let Some((session, Some(commits))) = self.session_and_commits(subscriber.session) else { return };
         let Some(number) = session.server().stored_number() else { return };
         let Some(journal) = commits.journal() else { return };
         let key = Key::subscription(number, number_of(filter));
-        let record = SubscriptionRecord::new(filter, subscriber);
+        let record = SubscriptionRecord::new(filter, subscriber, group);
         if is_new {
             journal.insert(key, |out| record.write(out));
         } else {

@@ -1,4 +1,4 @@
-//! The journal of a durable broker, which is lent to a session while that is called, and the sessions that wait for batches.
+//! The journal of a durable broker, which is lent to a session while that is called, and what waits for batches.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use super::publication::{Content, StoredPublication};
 use super::records::RetainedRecord;
 use crate::broker::index::SessionIndex;
+use crate::broker::policy::ConnectionId;
 use crate::heap_size;
 use crate::server::ServerSession;
 use crate::session::Journal;
@@ -23,8 +24,16 @@ pub(in crate::broker) struct Commits {
     waiting: BTreeMap<u64, Vec<SessionIndex>>,
     /// Sessions that have waited for batches, and may go on.
     released: VecDeque<SessionIndex>,
-    /// Sessions whose input was left, because too many changes were not committed.
-    stalled: BTreeSet<SessionIndex>,
+    /// Connections whose input was left, because too many changes were not committed.
+    stalled: BTreeSet<ConnectionId>,
+}
+
+/// What may go on.
+pub(super) enum Released {
+    /// A session that has waited for batches.
+    Session(SessionIndex),
+    /// A connection whose input was left.
+    Connection(ConnectionId),
 }
 
 /// Calls a session; the journal of a durable broker is lent to it.
@@ -80,7 +89,7 @@ impl Commits {
     pub(in crate::broker) fn bytes(&self) -> usize {
         let journal = self.journal.as_ref().map_or(0, |journal| journal.heap());
         let waiting = heap_size::tree(self.waiting.len(), size_of::<(u64, Vec<SessionIndex>)>());
-        let stalled = heap_size::tree(self.stalled.len(), size_of::<SessionIndex>());
+        let stalled = heap_size::tree(self.stalled.len(), size_of::<ConnectionId>());
         [waiting, stalled, heap_size::queue(&self.released)].into_iter().fold(journal, usize::saturating_add)
     }
 
@@ -110,29 +119,34 @@ impl Commits {
         }
     }
 
-    /// Whether sessions may go on: those that have waited for batches, and those whose input was left, once fewer changes are
-    /// not committed. Changes that cancel each other out are not: no batch is stored then.
+    /// Whether something may go on: sessions that have waited for batches, and connections whose input was left, once fewer changes
+    /// are not committed. Changes that cancel each other out are not: no batch is stored then.
     pub(in crate::broker) fn has_released(&self) -> bool {
         !self.released.is_empty() || (!self.stalled.is_empty() && !self.is_full())
     }
 
-    /// The next session that may go on, and whether its input was left.
-    pub(super) fn next_released(&mut self) -> Option<(SessionIndex, bool)> {
+    /// What may go on next.
+    pub(super) fn next_released(&mut self) -> Option<Released> {
         if let Some(index) = self.released.pop_front() {
-            return Some((index, false));
+            return Some(Released::Session(index));
         }
         let next = if self.is_full() { None } else { self.stalled.pop_first() };
-        next.map(|index| (index, true))
+        next.map(Released::Connection)
     }
 
-    /// The input of a session was left, because too many changes are not committed.
-    pub(in crate::broker) fn stall(&mut self, index: SessionIndex) {
-        self.stalled.insert(index);
+    /// The input of a connection was left, because too many changes are not committed.
+    pub(in crate::broker) fn stall(&mut self, connection: ConnectionId) {
+        self.stalled.insert(connection);
     }
 
-    /// Whether the input of a session was left, and is not taken yet.
-    pub(super) fn is_stalled(&self, index: SessionIndex) -> bool {
-        self.is_full() && self.stalled.contains(&index)
+    /// A connection is closed: its input does not wait any more.
+    pub(in crate::broker) fn close(&mut self, connection: ConnectionId) {
+        self.stalled.remove(&connection);
+    }
+
+    /// Whether the input of a connection was left, and is not taken yet.
+    pub(in crate::broker) fn is_stalled(&self, connection: ConnectionId) -> bool {
+        self.is_full() && self.stalled.contains(&connection)
     }
 
     // Publications.

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use siphasher::sip::SipHasher13;
 
+use crate::broker::router::list_id::MAX_GROUP_NUMBER;
 use crate::broker::router::subscribers::{Subscriber, SubscriptionOptions};
 use crate::codec::QoS;
 use crate::store::Fields;
@@ -47,27 +48,34 @@ pub(in crate::broker) struct SubscriptionRecord<'a> {
     pub(in crate::broker) options: SubscriptionOptions,
     /// The subscription identifier, or 0.
     pub(in crate::broker) identifier: u32,
+    /// The number of the group that shares the subscription, by which its messages are marked; 0 if it is not shared.
+    pub(in crate::broker) group: u32,
     /// The filter, with its share name.
     pub(in crate::broker) filter: TopicFilter<'a>,
 }
 
 const NO_LOCAL: u8 = 0x04;
 const RETAIN_AS_PUBLISHED: u8 = 0x08;
+const SHARED: u8 = 0x10;
 
 /// The largest subscription identifier \[MQTT-3.8.2.1.2\].
 const MAX_IDENTIFIER: u32 = 268_435_455;
 
 impl<'a> SubscriptionRecord<'a> {
-    pub(in crate::broker) const fn new(filter: TopicFilter<'a>, subscriber: &Subscriber) -> Self {
+    pub(in crate::broker) const fn new(filter: TopicFilter<'a>, subscriber: &Subscriber, group: u32) -> Self {
         let Subscriber { identifier, options, .. } = *subscriber;
-        Self { options, identifier, filter }
+        Self { options, identifier, group, filter }
     }
 
     pub(in crate::broker) fn write(&self, out: &mut Vec<u8>) {
         let SubscriptionOptions { qos, no_local, retain_as_published } = self.options;
         let flag = |is_set, flag| if is_set { flag } else { 0 };
-        out.push(qos as u8 | flag(no_local, NO_LOCAL) | flag(retain_as_published, RETAIN_AS_PUBLISHED));
+        let is_shared = flag(self.group != 0, SHARED);
+        out.push(qos as u8 | flag(no_local, NO_LOCAL) | flag(retain_as_published, RETAIN_AS_PUBLISHED) | is_shared);
         out.extend(self.identifier.to_be_bytes());
+        if self.group != 0 {
+            out.extend(self.group.to_be_bytes());
+        }
         out.extend(self.filter.as_bytes());
     }
 
@@ -75,7 +83,8 @@ impl<'a> SubscriptionRecord<'a> {
     pub(in crate::broker) fn read(value: &'a [u8]) -> Option<Self> {
         let mut fields = Fields::new(value);
         let (flags, identifier) = (fields.u8()?, fields.u32()?);
-        let qos = QoS::try_from(flags & !(NO_LOCAL | RETAIN_AS_PUBLISHED)).ok()?;
+        let qos = QoS::try_from(flags & !(NO_LOCAL | RETAIN_AS_PUBLISHED | SHARED)).ok()?;
+        let group = if flags & SHARED == 0 { 0 } else { fields.u32()? };
         // Earlier versions allow more filters than 5.0.
         let filter = fields.rest();
         if check_filter(filter, DisallowedCodePoints::Accept, false).is_some() {
@@ -84,7 +93,11 @@ impl<'a> SubscriptionRecord<'a> {
         let filter = TopicFilter::validated(filter);
         let (no_local, retain_as_published) = (flags & NO_LOCAL != 0, flags & RETAIN_AS_PUBLISHED != 0);
         let options = SubscriptionOptions { qos, no_local, retain_as_published };
-        (identifier <= MAX_IDENTIFIER).then_some(Self { options, identifier, filter })
+        let is_possible = match filter.share_name() {
+            Some(_) => (1..=MAX_GROUP_NUMBER).contains(&group),
+            None => flags & SHARED == 0,
+        };
+        (is_possible && identifier <= MAX_IDENTIFIER).then_some(Self { options, identifier, group, filter })
     }
 }
 
@@ -111,11 +124,20 @@ mod tests {
         assert_eq!(RetainedRecord::read(b"\x01client"), None);
         for (no_local, retain_as_published) in [(false, false), (true, false), (false, true)] {
             let options = SubscriptionOptions { qos: QoS::AtLeastOnce, no_local, retain_as_published };
-            let filter = TopicFilter::new("$share/group/a/+/#").unwrap();
-            let record = SubscriptionRecord { options, identifier: MAX_IDENTIFIER, filter };
-            let mut bytes = Vec::new();
-            record.write(&mut bytes);
-            assert_eq!(SubscriptionRecord::read(&bytes), Some(record));
+            for (filter, group) in [("$share/group/a/+/#", 0x0ABC_DEF0), ("a/+/#", 0)] {
+                let filter = TopicFilter::new(filter).unwrap();
+                let record = SubscriptionRecord { options, identifier: MAX_IDENTIFIER, group, filter };
+                let mut bytes = Vec::new();
+                record.write(&mut bytes);
+                assert_eq!(SubscriptionRecord::read(&bytes), Some(record));
+                let mut bytes = Vec::new();
+                SubscriptionRecord { group: 0x0ABC_DEF0 - group, ..record }.write(&mut bytes);
+                assert_eq!(
+                    SubscriptionRecord::read(&bytes),
+                    None,
+                    "a group shares a shared subscription, and no other"
+                );
+            }
         }
         assert_eq!(SubscriptionRecord::read(b"\x01\0\0\0\0"), None);
     }

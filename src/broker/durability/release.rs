@@ -1,7 +1,9 @@
-//! Sessions go on that have waited for batches.
+//! Sessions and connections go on that have waited for batches.
 
+use super::commits::Released;
 use crate::broker::context::Context;
-use crate::broker::session::Session;
+use crate::broker::index::SessionIndex;
+use crate::broker::lifecycle;
 
 /// Batches are stored; see [`Broker::committed`](crate::broker::Broker::committed).
 pub(in crate::broker) fn committed(cx: &mut Context<'_>, number: u64) {
@@ -11,20 +13,33 @@ pub(in crate::broker) fn committed(cx: &mut Context<'_>, number: u64) {
     go_on(cx);
 }
 
-/// Lets sessions go on that have waited for batches, as far as the budget of the call goes.
+/// Lets sessions and connections go on that have waited for batches, as far as the budget of the call goes.
 pub(in crate::broker) fn go_on(cx: &mut Context<'_>) {
     while !cx.work().is_spent()
-        && let Some((index, is_stalled)) = cx.sessions.commits_mut().and_then(|commits| commits.next_released())
+        && let Some(released) = cx.sessions.commits_mut().and_then(|commits| commits.next_released())
     {
-        let now = cx.now;
-        let Some(bytes) = cx.sessions.with(index, |session| session.release(now)) else {
-            cx.work().spend(1); // the session is gone
-            continue;
-        };
-        cx.work().spend_bytes(bytes);
-        cx.sessions.mark_changed(index);
-        if is_stalled && let Some(connection) = cx.sessions.get(index).and_then(Session::connection) {
-            cx.sessions.ready_mut().push(connection);
+        match released {
+            Released::Session(index) => release(cx, index),
+            Released::Connection(id) => {
+                match cx.connections.session(id) {
+                    Some(index) => release(cx, index),
+                    None => {
+                        cx.work().spend(1);
+                        // The driver comes with the packet before the client is given up.
+                        lifecycle::postpone_connection(cx, id);
+                    }
+                }
+                cx.sessions.ready_mut().push(id);
+            }
         }
     }
+}
+
+fn release(cx: &mut Context<'_>, index: SessionIndex) {
+    let now = cx.now;
+    let Some(bytes) = cx.sessions.with(index, |session| session.release(now)) else {
+        return cx.work().spend(1); // the session is gone
+    };
+    cx.work().spend_bytes(bytes);
+    cx.sessions.mark_changed(index);
 }

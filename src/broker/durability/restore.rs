@@ -10,6 +10,7 @@ use super::publication::StoredPublication;
 use super::records::{RetainedRecord, SubscriptionRecord, number_of};
 use crate::broker::context::Context;
 use crate::broker::index::SessionIndex;
+use crate::broker::jobs;
 use crate::broker::jobs::publication::{Publication, Source, State};
 use crate::broker::jobs::ring::{Job, Order};
 use crate::broker::jobs::turns::PrincipalIndex;
@@ -51,6 +52,8 @@ pub(in crate::broker) struct Pairs {
 struct SessionPairs {
     number: u64,
     record: Box<[u8]>,
+    /// Whether the session has ended, and its messages are on their way to other sessions.
+    has_ended: bool,
     wills: Vec<(u64, WillRecord)>,
     /// The values of subscriptions.
     subscriptions: Vec<Box<[u8]>>,
@@ -109,11 +112,12 @@ impl Pairs {
                 self.retained.push((first, value.into()));
             }
             Kind::Session => {
-                ServerRecord::read(value).ok_or(RestoreErrorKind::Value)?;
+                let record = ServerRecord::read(value).ok_or(RestoreErrorKind::Value)?;
                 self.highest.1 = self.highest.1.max(first);
                 self.sessions.push(SessionPairs {
                     number: first,
                     record: value.into(),
+                    has_ended: record.has_ended,
                     wills: Vec::new(),
                     subscriptions: Vec::new(),
                     received: Vec::new(),
@@ -125,7 +129,7 @@ impl Pairs {
                 if !self.contents.contains(number) {
                     return Err(RestoreErrorKind::Incomplete);
                 }
-                match self.session(first) {
+                match self.session(first).filter(|session| !session.has_ended) {
                     Some(session) => session.wills.push((number, will)),
                     None => self.wills.push((first, number, will)),
                 }
@@ -136,7 +140,8 @@ impl Pairs {
                 if number_of(record.filter) != number {
                     return Err(RestoreErrorKind::Value);
                 }
-                match self.session(first) {
+                // A session that has ended has lost its subscriptions.
+                match self.session(first).filter(|session| !session.has_ended) {
                     Some(session) => session.subscriptions.push(value.into()),
                     None => self.garbage.push(Key::subscription(first, number)),
                 }
@@ -259,10 +264,10 @@ fn restore_session(
     garbage: &mut Vec<Key>,
     pairs: SessionPairs,
 ) -> Result<(), RestoreError> {
-    let SessionPairs { number, record, wills, subscriptions, received, deliveries } = pairs;
+    let SessionPairs { number, record, has_ended, wills, subscriptions, received, deliveries } = pairs;
     let key = Key::session(number);
     let record = ServerRecord::read(&record).ok_or(error(key, RestoreErrorKind::Value))?;
-    if cx.registry.find(cx.sessions, record.client_id).is_some() {
+    if !has_ended && cx.registry.find(cx.sessions, record.client_id).is_some() {
         return Err(error(key, RestoreErrorKind::Value)); // a client has one session
     }
     let (version, now) = (record.version, cx.now);
@@ -273,6 +278,7 @@ fn restore_session(
         if delivery.has_message() && of_wills.contains(&delivery.message) {
             return Err(error(key, RestoreErrorKind::Value));
         }
+        cx.router.note_mark(delivery.mark);
         let message = if !delivery.has_message() {
             (now, u32::MAX, Stored::default())
         } else if contents.contains(delivery.message) {
@@ -302,6 +308,12 @@ fn restore_session(
     if let Some(session) = cx.sessions.get_mut(index) {
         commits.take_back(index, session.server_mut());
     }
+    if has_ended {
+        cx.sessions.count_restored(index, None);
+        cx.sessions.end(index);
+        jobs::teardown::start(cx, index);
+        return Ok(());
+    }
     cx.registry.insert(cx.sessions, index);
     for value in subscriptions {
         restore_subscription(cx, index, number, &value)?;
@@ -318,15 +330,16 @@ fn restore_subscription(
     number: u64,
     value: &[u8],
 ) -> Result<(), RestoreError> {
-    let Some(SubscriptionRecord { options, identifier, filter }) = SubscriptionRecord::read(value) else {
+    let Some(SubscriptionRecord { options, identifier, group, filter }) = SubscriptionRecord::read(value) else {
         bug!("the value was read before");
         return Ok(());
     };
     let subscriber = Subscriber { session: index, identifier, options };
-    if cx.router.restore_subscription(cx.sessions, filter, subscriber) {
+    if cx.router.restore_subscription(cx.sessions, filter, subscriber, group) {
         return Ok(());
     }
-    Err(error(Key::subscription(number, number_of(filter)), RestoreErrorKind::Value)) // there are too many
+    // There are too many, or the number of the group is another in another record.
+    Err(error(Key::subscription(number, number_of(filter)), RestoreErrorKind::Value))
 }
 
 /// Publishes the will of a session that has ended: its publication was not complete.
@@ -343,7 +356,7 @@ fn publish_will(cx: &mut Context<'_>, stored: WillInStore, will: &Will) {
     let (state, stored) = (State::Waiting(Box::new(message)), StoredPublication::of_will(Some(stored)));
     let job = Job::Publication(Box::new(Publication { source, state, stored }));
     let order = Order { client_id: None, retained: publish.retain.then_some(publish.topic) };
-    if crate::broker::jobs::start(cx, PrincipalIndex::ENDS, order, job).is_none() {
+    if jobs::start(cx, PrincipalIndex::ENDS, order, job).is_none() {
         bug!("there are fewer than 2^32 jobs");
     }
 }

@@ -1,11 +1,21 @@
 //! A session that has ended is taken apart.
 
-use super::ring::Progress;
+use super::ring::{Job, Order, Progress};
+use super::turns::PrincipalIndex;
 use crate::broker::context::Context;
 use crate::broker::index::SessionIndex;
 use crate::broker::slab::Key;
 use crate::server::Remains;
 use crate::session::AbandonReason;
+
+/// Lets a job take a session apart that has ended.
+pub(in crate::broker) fn start(cx: &mut Context<'_>, index: SessionIndex) {
+    let Some(key) = cx.sessions.key(index) else { return bug!("a session that ends exists") };
+    if super::start(cx, PrincipalIndex::ENDS, Order::default(), Job::Teardown(key)).is_none() {
+        // 2^32 jobs are open: it has to be done now.
+        while matches!(advance(cx, key), Progress::More) {}
+    }
+}
 
 /// Takes a session apart that has ended, one item at least: its subscriptions, then its messages. Those that came by shared
 /// subscriptions go to other members.

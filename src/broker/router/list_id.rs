@@ -16,6 +16,9 @@ const GROUP: u32 = 1 << 31;
 /// Set for a filter that ends with `#` below the node.
 const HASH: u32 = 1 << 30;
 
+/// The highest number of a group: the mark of a message needs three of 32 bits for other things.
+pub(in crate::broker) const MAX_GROUP_NUMBER: u32 = u32::MAX >> 3;
+
 impl ListId {
     /// The number of nodes that can be named.
     pub(super) const MAX_NODES: u32 = HASH;

@@ -310,6 +310,11 @@ impl Router {
         Some(RestoredRetained { expires_at, topic: reference.topic(), replaced: outlook.replaced_number })
     }
 
+    /// A message that was restored has this mark, 0 for none: no other group gets the number of its group.
+    pub(super) fn note_mark(&mut self, mark: u32) {
+        self.tree.note_group_number(Mark::from_number(mark).group);
+    }
+
     fn publisher(&self, sessions: &mut Sessions, index: SessionIndex) -> Publisher {
         let client_id = sessions.client_id(index);
         if client_id.is_none() {

@@ -18,7 +18,7 @@ pub(super) struct Group {
     /// The filter that the members share.
     list: ListId,
     name: Box<[u8]>,
-    /// A number that tells the group from earlier ones at its index: from 1 to [`MAX_GROUP_NUMBER`], and then from 1 again.
+    /// A number that tells the group from earlier ones at its index: from 1 to [`MAX_GROUP_NUMBER`](super::list_id::MAX_GROUP_NUMBER), and then from 1 again.
     number: u32,
     members: Pieces<Subscriber, 256>,
     /// Number of members that are connected.
@@ -28,9 +28,6 @@ pub(super) struct Group {
     /// The same among the others; `u32::MAX` for the last one.
     next_absent: u32,
 }
-
-/// The highest number of a group: a [`Mark`] needs three of 32 bits for other things.
-pub(super) const MAX_GROUP_NUMBER: u32 = u32::MAX >> 3;
 
 /// Maximum number of members that a message is offered to. If all of them refuse it, as their queues are full, the message is
 /// dropped, and the next one is offered to others.

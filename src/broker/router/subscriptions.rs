@@ -74,7 +74,7 @@ impl Router {
         if let Some(position) = session.subscription(list) {
             // A subscription to the same filter is replaced, and no message is lost [MQTT-3.8.4-3, MQTT-3.8.4-4].
             self.tree.replace(list, position, subscriber);
-            sessions.store_subscription(filter, &subscriber, false);
+            sessions.store_subscription(filter, &subscriber, self.tree.group_number(list), false);
             let walk = sessions.get_mut(index).and_then(Session::walk_mut);
             match (handling, walk) {
                 // All messages are sent again.
@@ -96,7 +96,7 @@ impl Router {
         let (is_connected, moved) = (session.server().is_connected(), session.subscriptions().len());
         sessions.work_mut().spend(units_of_moving(moved));
         sessions.charge_filter(index, Tree::charge_of_filter(filter));
-        sessions.store_subscription(filter, &subscriber, true);
+        sessions.store_subscription(filter, &subscriber, self.tree.group_number(list), true);
         if list.is_shared() {
             self.set_connected(sessions, index, list, is_connected);
         }
@@ -106,14 +106,16 @@ impl Router {
         Ok(qos.into())
     }
 
-    /// Adds a subscription of a restored session, whatever limits there are now; returns whether it could be added.
+    /// Adds a subscription of a restored session, whatever limits there are now. The group that shares it has this number, 0 for
+    /// none. Returns whether it could be added.
     pub(in crate::broker) fn restore_subscription(
         &mut self,
         sessions: &mut Sessions,
         filter: TopicFilter<'_>,
         subscriber: Subscriber,
+        group: u32,
     ) -> bool {
-        let Some(list) = self.tree.find_or_insert(filter) else { return false };
+        let Some(list) = self.tree.restore(filter, group) else { return false };
         let Some(position) = self.tree.push(list, subscriber) else { return false };
         if let Some(session) = sessions.get_mut(subscriber.session) {
             session.add_subscription(list, position);
@@ -327,7 +329,8 @@ impl Router {
                 walk.renew(&mut self.retained, list, subscriber);
             }
             if sessions.has_pairs(index) {
-                sessions.store_subscription(TopicFilter::validated(&self.tree.filter(list)), &subscriber, false);
+                let (filter, group) = (self.tree.filter(list), self.tree.group_number(list));
+                sessions.store_subscription(TopicFilter::validated(&filter), &subscriber, group, false);
             }
         }
     }

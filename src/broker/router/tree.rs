@@ -3,10 +3,10 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::list_id::{GroupIndex, ListId};
+use super::list_id::{GroupIndex, ListId, MAX_GROUP_NUMBER};
 use super::lists::{Lists, Subscribers};
 use super::ordered::OrderedList;
-use super::shared::{Group, MAX_GROUP_NUMBER};
+use super::shared::Group;
 use super::subscribers::Subscriber;
 use super::trie::{NONE, NodeId, ROOT, Trie, split_level};
 use crate::broker::index::SessionIndex;
@@ -318,6 +318,18 @@ impl Tree {
     /// The list for this filter, which is made if it does not exist. It has to get a subscriber then; `None` if no index is
     /// left for it.
     pub(super) fn find_or_insert(&mut self, filter: TopicFilter<'_>) -> Option<ListId> {
+        self.find_or_make(filter, None)
+    }
+
+    /// As [`find_or_insert`](Self::find_or_insert); the group that shares the filter, if one does, has this number. `None` also
+    /// if it has another.
+    pub(super) fn restore(&mut self, filter: TopicFilter<'_>, group: u32) -> Option<ListId> {
+        let list = self.find_or_make(filter, Some(group))?;
+        (self.group_number(list) == group).then_some(list)
+    }
+
+    /// `number` is that of the group if one is made; `None` for the next number.
+    fn find_or_make(&mut self, filter: TopicFilter<'_>, number: Option<u32>) -> Option<ListId> {
         if self.trie.len() >= ListId::MAX_NODES {
             return None;
         }
@@ -328,14 +340,17 @@ impl Tree {
         self.trie.count(name.as_bytes().len());
         match self.group(list, name.as_bytes(), hash) {
             Some(group) => Some(group),
-            None => self.insert_group(list, name.as_bytes(), hash).map(ListId::of_group),
+            None => self.insert_group(list, name.as_bytes(), hash, number).map(ListId::of_group),
         }
     }
 
     /// Makes a group that shares a filter.
-    fn insert_group(&mut self, list: ListId, name: &[u8], hash: u64) -> Option<GroupIndex> {
-        self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
-        let number = self.last_number;
+    fn insert_group(&mut self, list: ListId, name: &[u8], hash: u64, number: Option<u32>) -> Option<GroupIndex> {
+        let number = number.unwrap_or_else(|| {
+            self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
+            self.last_number
+        });
+        self.last_number = self.last_number.max(number);
         let group = GroupIndex::new(self.groups.insert(Group::new(list, name, number))?.index);
         self.change(list, |subscribers, lists| subscribers.insert_group(lists, group))??;
         self.recount(ListId::of_group(group), 0);
@@ -585,6 +600,16 @@ impl Tree {
         let filter = self.filter(self.groups.get(index)?.list());
         self.trie.count(filter.len().saturating_add(topic.as_bytes().len()));
         TopicFilter::validated(&filter).matches(topic).then(|| GroupIndex::new(index))
+    }
+
+    /// Lets new groups have higher numbers than this one, which a message that was restored is marked by.
+    pub(super) fn note_group_number(&mut self, number: u32) {
+        self.last_number = self.last_number.max(number);
+    }
+
+    /// The number of the group that a list is of; 0 if it is of none.
+    pub(super) fn group_number(&self, list: ListId) -> u32 {
+        list.group().and_then(|group| self.groups.get(group.get())).map_or(0, Group::number)
     }
 
     pub(super) fn group_mut(&mut self, index: GroupIndex) -> Option<&mut Group> {

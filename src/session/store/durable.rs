@@ -56,6 +56,8 @@ pub(crate) struct Durable {
     is_stored: bool,
     /// Whether the journal is shared with other sessions.
     is_shared: bool,
+    /// Whether a stored message has, or had, a mark: it may go to another session when this one has ended.
+    has_marked: bool,
 }
 
 // Each byte counts: a router has many sessions.
@@ -120,6 +122,7 @@ impl Durable {
             version,
             is_stored: false,
             is_shared: true,
+            has_marked: false,
         }
     }
 
@@ -145,10 +148,10 @@ impl Durable {
         durable
     }
 
-    /// Continues a session with this number in a store that is shared.
+    /// Continues a session with this number in a store that is shared, which may have ended.
     #[allow(dead_code, reason = "for a router: see `server::routing`")]
-    pub(crate) fn restored_shared(version: Version, number: u64, owner: Option<Arc<str>>) -> Self {
-        Self { number, owner, is_stored: true, ..Self::shared(version) }
+    pub(crate) fn restored_shared(version: Version, number: u64, owner: Option<Arc<str>>, has_ended: bool) -> Self {
+        Self { number, owner, is_stored: !has_ended, has_marked: has_ended, ..Self::shared(version) }
     }
 
     /// Sets the numbers of a restored session.
@@ -182,6 +185,20 @@ impl Durable {
         let held = || self.held.as_ref().and_then(|held| held.first());
         let first = if self.connack_waits_for == 0 { held()? } else { self.connack_waits_for };
         (core::mem::replace(&mut self.announced, first) != first).then_some(first)
+    }
+
+    /// Sets the mark of the messages that are stored from now on; 0 for none.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn set_mark(&mut self, mark: u32) {
+        if let Some(journal) = &mut self.journal {
+            journal.mark = mark;
+        }
+    }
+
+    /// Notes that a stored message has a mark.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) const fn note_marked(&mut self) {
+        self.has_marked = true;
     }
 
     /// Returns the number of the session in keys; `None` if it is not stored.
@@ -435,9 +452,11 @@ impl Durable {
 
     /// Sets whether the session is stored from now on, and stores its deliveries when that begins. When it ends, the
     /// record of the session and its wills are removed. Its deliveries have ended before, or mean nothing without the
-    /// record. Returns whether it begins.
+    /// record. A session with marked messages is stored until it ends, because they go to other sessions then. Returns
+    /// whether it begins.
     pub(crate) fn set_stored(&mut self, is_stored: bool, deliveries: &Deliveries) -> bool {
         let was_stored = self.is_stored;
+        let is_stored = is_stored || (was_stored && self.has_marked);
         let begins = is_stored && !was_stored;
         if begins {
             self.is_stored = true;
@@ -498,6 +517,24 @@ impl Durable {
         }
         if self.is_shared {
             self.is_stored = false;
+        }
+    }
+
+    /// Stores that the session has ended. If it may have marked messages, `write` writes its record, which stays until the
+    /// messages were given to others, see [`forget_ended`](Self::forget_ended): that goes on after a crash.
+    pub(crate) fn end_session(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.is_stored || !self.has_marked {
+            return self.remove_session();
+        }
+        self.change(|journal, number| journal.replace(Key::session(number), write));
+        self.is_stored = false;
+    }
+
+    /// Removes the record of a session that has ended, whose messages were given to others.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn forget_ended(&mut self) {
+        if core::mem::take(&mut self.has_marked) {
+            self.change(|journal, number| journal.remove_garbage(Key::session(number)));
         }
     }
 
@@ -567,6 +604,7 @@ impl Durable {
             if is_shared {
                 number = journal.refer_to_current();
                 waiting.stored.set_number(number);
+                waiting.mark = journal.mark;
             }
             let Journal { log, scratch, .. } = journal;
             if !is_shared {
@@ -575,6 +613,7 @@ impl Durable {
             write_delivery(&queued_record(waiting, number, version), scratch);
             log.insert(Key::delivery(session, waiting.token.get()), scratch);
         });
+        self.has_marked |= waiting.mark != 0;
     }
 
     /// Stores that a message is not sent yet.
@@ -670,7 +709,8 @@ fn write_delivery(record: &DeliveryRecord, scratch: &mut Vec<u8>) {
 fn queued_record(waiting: &Waiting, message: u64, version: Version) -> DeliveryRecord {
     let qos = if let Kind::Message(qos) = waiting.kind { qos } else { QoS::AtLeastOnce };
     let (retain, identifiers) = copy_fields(&waiting.stored, version);
-    DeliveryRecord { qos, retain, is_reported: false, stage: StoredStage::Queued, message, identifiers }
+    let mark = waiting.mark;
+    DeliveryRecord { qos, retain, is_reported: false, stage: StoredStage::Queued, message, mark, identifiers }
 }
 
 /// Returns the record of a message in flight; `None` for a request, which is not stored.
@@ -678,14 +718,14 @@ fn flow_record(id: PacketId, flow: &Flow, message: u64, version: Version) -> Opt
     let qos = if flow.stage == Stage::PubAck { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
     let is_reported = flow.is_reported;
     let without_message = |stage| {
-        let (retain, message, identifiers) = (false, 0, Vec::new());
-        DeliveryRecord { qos, retain, is_reported, stage, message, identifiers }
+        let (retain, message, mark, identifiers) = (false, 0, 0, Vec::new());
+        DeliveryRecord { qos, retain, is_reported, stage, message, mark, identifiers }
     };
     match flow.stage {
         Stage::PubAck | Stage::PubRec if !flow.is_reported => {
             let (retain, identifiers) = copy_fields(&flow.stored, version);
             let stage = StoredStage::Sent(id);
-            Some(DeliveryRecord { qos, retain, is_reported, stage, message, identifiers })
+            Some(DeliveryRecord { qos, retain, is_reported, stage, message, mark: flow.mark, identifiers })
         }
         // After a crash a message that was given up is not sent again.
         Stage::PubAck | Stage::PubRec | Stage::GivenUp => Some(without_message(StoredStage::GivenUp(id))),

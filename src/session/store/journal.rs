@@ -28,6 +28,8 @@ pub(crate) struct Journal {
     pub(super) high_water: u64,
     /// Of a store of one session: the value of its record.
     pub(super) session: Vec<u8>,
+    /// The mark of the messages that are stored now; 0 for none.
+    pub(super) mark: u32,
     shared: Option<Box<Shared>>,
 }
 
@@ -92,7 +94,7 @@ impl Journal {
     pub(super) fn of_one(log: ChangeLog, max_uncommitted: NonZeroU32, skew: u64) -> Self {
         let max_uncommitted = max_uncommitted.get();
         let (scratch, session) = (Vec::new(), Vec::new());
-        Self { log, max_uncommitted, skew, scratch, high_water: 1, session, shared: None }
+        Self { log, max_uncommitted, skew, scratch, high_water: 1, session, mark: 0, shared: None }
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct DeliveryRecord {
     pub(crate) stage: StoredStage,
     /// The number of the message; 0 if the message is no longer stored.
     pub(crate) message: u64,
+    /// The mark of the message, 0 for none: see [`Waiting::mark`](crate::session::deliveries::queue::Waiting::mark).
+    pub(crate) mark: u32,
     pub(crate) identifiers: Vec<SubscriptionIdentifier>,
 }
 
@@ -38,6 +40,7 @@ pub(crate) enum StoredStage {
 
 const RETAIN: u8 = 0x04;
 const REPORTED: u8 = 0x08;
+const MARKED: u8 = 0x10;
 
 impl DeliveryRecord {
     /// Returns whether the delivery needs its message, which it does until PUBREC arrives or it is given up.
@@ -47,7 +50,10 @@ impl DeliveryRecord {
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
-        out.push(self.qos as u8 | flag(self.retain, RETAIN) | flag(self.is_reported, REPORTED));
+        let is_marked = self.mark != 0;
+        out.push(
+            self.qos as u8 | flag(self.retain, RETAIN) | flag(self.is_reported, REPORTED) | flag(is_marked, MARKED),
+        );
         let (stage, id) = match self.stage {
             StoredStage::Queued => (0, 0),
             StoredStage::Sent(id) => (1, id.get()),
@@ -57,6 +63,9 @@ impl DeliveryRecord {
         out.push(stage);
         out.extend(id.to_be_bytes());
         out.extend(self.message.to_be_bytes());
+        if is_marked {
+            out.extend(self.mark.to_be_bytes());
+        }
         if let StoredStage::Released { code, order, .. } = self.stage {
             out.push(code);
             out.extend(order.to_be_bytes());
@@ -71,6 +80,7 @@ impl DeliveryRecord {
         let mut fields = Fields::new(value);
         let (flags, stage, id, message) = (fields.u8()?, fields.u8()?, fields.u16()?, fields.u64()?);
         let qos = QoS::try_from(flags & 0x03).ok().filter(|&qos| qos != QoS::AtMostOnce)?;
+        let mark = if flags & MARKED == 0 { 0 } else { fields.u32().filter(|&mark| mark != 0)? };
         let (id, is_reported) = (PacketId::new(id), flags & REPORTED != 0);
         let stage = match stage {
             0 => StoredStage::Queued,
@@ -81,10 +91,10 @@ impl DeliveryRecord {
         };
         let is_possible = match stage {
             StoredStage::Queued | StoredStage::Sent(_) => !is_reported && message != 0,
-            StoredStage::Released { code, .. } => qos == QoS::ExactlyOnce && code < 0x80,
-            StoredStage::GivenUp(_) => is_reported,
+            StoredStage::Released { code, .. } => mark == 0 && qos == QoS::ExactlyOnce && code < 0x80,
+            StoredStage::GivenUp(_) => mark == 0 && is_reported,
         };
-        if !is_possible || flags & !(0x03 | RETAIN | REPORTED) != 0 {
+        if !is_possible || flags & !(0x03 | RETAIN | REPORTED | MARKED) != 0 {
             return None;
         }
         let mut identifiers = Vec::new();
@@ -93,7 +103,7 @@ impl DeliveryRecord {
             identifiers.push(SubscriptionIdentifier::try_from(u32::from_be_bytes(*chunk)).ok()?);
         }
         let retain = flags & RETAIN != 0;
-        rest.is_empty().then_some(Self { qos, retain, is_reported, stage, message, identifiers })
+        rest.is_empty().then_some(Self { qos, retain, is_reported, stage, message, mark, identifiers })
     }
 }
 
@@ -206,6 +216,8 @@ pub(crate) struct ServerRecord<'a> {
     pub(crate) is_bridge: bool,
     /// Whether the last will belongs to the last connection; the wills before it are due.
     pub(crate) has_will: bool,
+    /// Whether the session has ended, and its messages are on their way to other sessions.
+    pub(crate) has_ended: bool,
     /// The times when the session expires and when its will is due; `None` while there is a connection.
     pub(crate) ends: Option<(Instant, Instant)>,
     pub(crate) session_expiry_interval: u32,
@@ -219,6 +231,7 @@ const BRIDGE: u8 = 0x01;
 const HAS_WILL: u8 = 0x02;
 const CONNECTED: u8 = 0x04;
 const HAS_OWNER: u8 = 0x08;
+const HAS_ENDED: u8 = 0x10;
 
 impl<'a> ServerRecord<'a> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -230,6 +243,7 @@ impl<'a> ServerRecord<'a> {
             flag(self.is_bridge, BRIDGE)
                 | flag(self.has_will, HAS_WILL)
                 | flag(self.owner.is_some(), HAS_OWNER)
+                | flag(self.has_ended, HAS_ENDED)
                 | connected,
         ]);
         out.extend(self.session_expiry_interval.to_be_bytes());
@@ -258,10 +272,11 @@ impl<'a> ServerRecord<'a> {
             _ => Some(core::str::from_utf8(fields.bytes()?).ok()?),
         };
         let client_id = core::str::from_utf8(fields.rest()).ok()?;
-        (role == SERVER && flags & !(BRIDGE | HAS_WILL | CONNECTED | HAS_OWNER) == 0).then_some(Self {
+        (role == SERVER && flags & !(BRIDGE | HAS_WILL | CONNECTED | HAS_OWNER | HAS_ENDED) == 0).then_some(Self {
             version,
             is_bridge: flags & BRIDGE != 0,
             has_will: flags & HAS_WILL != 0,
+            has_ended: flags & HAS_ENDED != 0,
             ends: (flags & CONNECTED == 0).then_some(ends),
             session_expiry_interval,
             max_session_expiry_interval,
@@ -294,9 +309,10 @@ mod tests {
         ];
         for stage in stages {
             let is_reported = matches!(stage, StoredStage::GivenUp(_));
+            let mark = if matches!(stage, StoredStage::Queued) { 0x89AB_CDEF } else { 0 };
             let identifiers = vec![SubscriptionIdentifier::try_from(7).unwrap()];
-            let record =
-                DeliveryRecord { qos: QoS::ExactlyOnce, retain: true, is_reported, stage, message: 9, identifiers };
+            let (qos, retain, message) = (QoS::ExactlyOnce, true, 9);
+            let record = DeliveryRecord { qos, retain, is_reported, stage, message, mark, identifiers };
             let mut bytes = Vec::new();
             record.write(&mut bytes);
             assert_eq!(DeliveryRecord::read(&bytes), Some(record.clone()));

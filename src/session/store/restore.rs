@@ -222,7 +222,7 @@ impl RestoredDeliveries {
         let (id, stage) = match record.stage {
             StoredStage::Queued => {
                 let kind = Queued::Message(record.qos);
-                self.queued.push(Waiting { token, since, kind, expires_after, mark: 0, tries: 0, stored });
+                self.queued.push(Waiting { token, since, kind, expires_after, mark: record.mark, tries: 0, stored });
                 return Ok(());
             }
             StoredStage::Sent(id) => (id, Stage::of(record.qos)),
@@ -233,12 +233,19 @@ impl RestoredDeliveries {
             return Err(RestoreErrorKind::PacketIdInUse);
         }
         let mut flow = Flow::new(token, stage, since, 0, stored);
-        (flow.expires_after, flow.is_reported) = (expires_after, record.is_reported);
+        (flow.expires_after, flow.is_reported, flow.mark) = (expires_after, record.is_reported, record.mark);
         match record.stage {
             StoredStage::Released { order, .. } => self.released.push((order, (id, flow))),
             _ => self.sent.push((id, flow)),
         }
         Ok(())
+    }
+
+    /// Returns whether a message has a mark.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn has_marked(&self) -> bool {
+        let in_flight = self.sent.iter().any(|(_, flow)| flow.mark != 0);
+        in_flight || self.queued.iter().any(|waiting| waiting.mark != 0)
     }
 
     /// Returns the deliveries, with received messages of QoS 2, and the order of the next PUBREL. The next token has at
@@ -335,8 +342,9 @@ impl Restored {
                 garbage.keys.push(key); // a delivery without its message means nothing
                 continue;
             }
-            if !is_server && !record.identifiers.is_empty() {
-                return Err(RestoreError::of(key, RestoreErrorKind::Value)); // only a server sends them
+            // Only a server sends subscription identifiers, and only sessions of a router have marked messages.
+            if (!is_server && !record.identifiers.is_empty()) || record.mark != 0 {
+                return Err(RestoreError::of(key, RestoreErrorKind::Value));
             }
             let message = if has_message {
                 used.insert(record.message);

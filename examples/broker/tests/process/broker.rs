@@ -20,7 +20,20 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start(arguments: &[&str], level: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_broker"))
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_broker")), arguments, level)
+    }
+
+    /// Starts a broker none of whose files can be longer than so many KiB.
+    pub(crate) fn start_with_file_limit(kib: u64, arguments: &[&str], level: &str) -> Self {
+        let mut shell = Command::new("bash");
+        // The broker gets an error instead of a signal.
+        let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_broker")]);
+        Self::start_by(shell, arguments, level)
+    }
+
+    fn start_by(mut program: Command, arguments: &[&str], level: &str) -> Self {
+        let mut child = program
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .env("RUST_LOG", level)

@@ -1,6 +1,6 @@
 //! A broker with `--data`: whichever way it ends, the next one goes on where it was.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -285,4 +285,45 @@ fn a_damaged_database_is_refused() {
 fn a_directory_that_cannot_be_written_is_refused() {
     // Not even the superuser can write here.
     assert_refused(&run(Path::new("/proc/self/data")), 5, "cannot read and write /proc/self/data");
+}
+
+/// The disk is full: an error in the log, the broker goes on, and acknowledges nothing more. At the end there is an error with
+/// its exit code. Nothing that was acknowledged is lost, and the next broker goes on when there is room.
+#[test]
+fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    const MESSAGES: u16 = 60;
+    let directory = Directory::new();
+    let broker = directory.start();
+    Client::connect(&broker, "sub", "CONNACK").subscribe("t");
+    drop(broker);
+    let size = std::fs::metadata(directory.0.join("state.redb")).unwrap().len();
+
+    let mut broker = Broker::start_with_file_limit(size / 1024 + 1024, &["--data", directory.name()], "warn");
+    let mut log = BufReader::new(broker.stderr()).lines().map(Result::unwrap);
+    let mut publisher = Client::connect(&broker, "publisher", "CONNACK");
+    let payload = |packet_id: u16| format!("{packet_id:>60000}");
+    for packet_id in 1..=MESSAGES {
+        publisher.publish("t", &payload(packet_id), QoS::AtLeastOnce, packet_id, false, false);
+    }
+    let error = log.find(|line| line.contains("changes cannot be committed yet")).unwrap();
+    assert!(error.contains("state.redb") && error.contains("too large"), "{error}");
+    broker.assert_serves();
+    broker.signal("TERM");
+    assert_eq!(broker.child.wait().unwrap().code(), Some(5));
+    let rest: Vec<_> = log.collect();
+    assert!(rest.iter().any(|line| line.starts_with("error: ") && line.contains("state.redb")), "{rest:#?}");
+    let acknowledged = std::iter::from_fn(|| Some(publisher.next()).filter(|text| text.starts_with("PUBACK"))).count();
+    assert!((1..usize::from(MESSAGES)).contains(&acknowledged), "{acknowledged} had room");
+
+    let broker = directory.start();
+    let mut sub = Client::connect(&broker, "sub", "CONNACK with session");
+    for packet_id in 1..=acknowledged as u16 {
+        let text = sub.next();
+        assert!(text.trim_start().starts_with(&format!("{packet_id} 1 ")), "{}", text.trim_start());
+    }
+    let mut publisher = Client::open(&broker, "publisher", None);
+    publisher.next();
+    publisher.publish("t", "more", QoS::AtLeastOnce, 1, false, false);
+    let text = publisher.next();
+    assert!(text.starts_with("PUBACK 1 "), "{text}");
 }
