@@ -563,17 +563,27 @@ impl Durable {
         }
         let (version, is_shared) = (self.version, self.is_shared);
         self.change(|journal, session| {
-            let mut number = waiting.token.get();
-            if is_shared {
-                number = journal.refer_to_current();
-                waiting.stored.set_number(number);
-            }
+            let Waiting { token, since, expires_after, .. } = *waiting;
+            let number = journal.accept(is_shared, token, (since, expires_after), &mut waiting.stored, version);
             let Journal { log, scratch, .. } = journal;
-            if !is_shared {
-                put_message(waiting, version, scratch, &mut |key, value| log.insert(key, value));
-            }
             write_delivery(&queued_record(waiting, number, version), scratch);
-            log.insert(Key::delivery(session, waiting.token.get()), scratch);
+            log.insert(Key::delivery(session, token.get()), scratch);
+        });
+    }
+
+    /// As [`accepted`](Self::accepted), of a message that was sent at once.
+    pub(crate) fn accepted_and_sent(&mut self, id: PacketId, flow: &mut Flow) {
+        if !self.is_stored {
+            return;
+        }
+        let (version, is_shared) = (self.version, self.is_shared);
+        self.change(|journal, session| {
+            let Flow { token, since, expires_after, .. } = *flow;
+            let number = journal.accept(is_shared, token, (since, expires_after), &mut flow.stored, version);
+            let Some(record) = flow_record(id, flow, number, version) else { return };
+            let Journal { log, scratch, .. } = journal;
+            write_delivery(&record, scratch);
+            log.insert(Key::delivery(session, token.get()), scratch);
         });
     }
 
@@ -696,6 +706,9 @@ fn flow_record(id: PacketId, flow: &Flow, message: u64, version: Version) -> Opt
 
 /// Returns the fields of a stored message that belong to its delivery.
 fn copy_fields(stored: &Stored, version: Version) -> (bool, Vec<SubscriptionIdentifier>) {
+    if let Some(retain) = stored.retain_without_properties(version) {
+        return (retain, Vec::new());
+    }
     match stored.as_publish(version) {
         Some(publish) => (publish.retain, publish.properties.subscription_identifiers.iter().collect()),
         None => {
@@ -732,7 +745,7 @@ fn put_message(waiting: &Waiting, version: Version, scratch: &mut Vec<u8>, put: 
     put_stored(token.get(), since, expires_after, stored, version, scratch, put);
 }
 
-fn put_stored(
+pub(super) fn put_stored(
     number: u64,
     since: Instant,
     expires_after: u32,

@@ -4,10 +4,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-use super::durable::{put_content, remove_message};
+use super::durable::{put_content, put_stored, remove_message};
 use super::messages::Messages;
+use super::stored::Stored;
+use crate::codec::Version;
 use crate::session::link::held::WaitsFor;
 use crate::session::message_ref::MessageRef;
+use crate::session::token::Token;
 use crate::session::will::Will;
 use crate::store::{Batch, ChangeLog, Counter, Key};
 use crate::time::Instant;
@@ -94,6 +97,27 @@ impl Journal {
         let (scratch, session) = (Vec::new(), Vec::new());
         Self { log, max_uncommitted, skew, scratch, high_water: 1, session, shared: None }
     }
+
+    /// Accepts a message that is stored for a session, and returns its number. In a shared store the message is the current
+    /// one, and its number is set; else it is put.
+    pub(super) fn accept(
+        &mut self,
+        is_shared: bool,
+        token: Token,
+        (since, expires_after): (Instant, u32),
+        stored: &mut Stored,
+        version: Version,
+    ) -> u64 {
+        if is_shared {
+            let number = self.refer_to_current();
+            stored.set_number(number);
+            return number;
+        }
+        let Self { log, scratch, .. } = self;
+        let put = &mut |key, value: &[u8]| log.insert(key, value);
+        put_stored(token.get(), since, expires_after, stored, version, scratch, put);
+        token.get()
+    }
 }
 
 /// The interface for a router, see `server::routing`.
@@ -123,7 +147,7 @@ impl Journal {
     /// Returns the size in bytes on the heap: of the changes that are not committed, and of what is known of messages.
     pub(crate) fn heap(&self) -> usize {
         let messages = self.shared.as_ref().map_or(0, |shared| shared.messages.heap());
-        self.log.uncommitted().saturating_add(messages).saturating_add(self.scratch.capacity())
+        self.log.heap().saturating_add(messages).saturating_add(self.scratch.capacity())
     }
 
     // Batches.

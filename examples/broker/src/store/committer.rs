@@ -326,7 +326,7 @@ impl<B: Batch> Shared<B> {
         loop {
             let (is_last, begin) = (self.lock().is_closed, Instant::now());
             let committed = match group {
-                [batch] => store.commit(batch.changes().map(|(change, _)| change)),
+                [batch] => store.commit(sorted(batch.changes().map(|(change, _)| change))),
                 _ => store.commit(merge(group)),
             };
             match committed {
@@ -392,9 +392,14 @@ fn merge<B: Batch>(group: &[B]) -> impl Iterator<Item = Change<'_>> {
             Entry::Occupied(mut entry) => entry.get_mut().0 = value,
         }
     }
-    let mut merged: Vec<_> = merged.into_iter().map(|(key, (value, _))| (key, value)).collect();
-    merged.sort_unstable_by_key(|&(key, _)| key);
-    merged.into_iter()
+    sorted(merged.into_iter().map(|(key, (value, _))| (key, value)))
+}
+
+/// Returns changes in the order of their keys, so that those of neighbors in the database follow one another.
+fn sorted<'a>(changes: impl Iterator<Item = Change<'a>>) -> impl Iterator<Item = Change<'a>> {
+    let mut changes: Vec<_> = changes.collect();
+    changes.sort_unstable_by_key(|&(key, _)| key);
+    changes.into_iter()
 }
 
 /// Wakes the task that waits for a report, if there is one.
