@@ -215,12 +215,21 @@ pub(super) fn begin(
         }
     }
     let will = if let Publishing::Will(_, client_id, _) = publishing { Some(client_id) } else { None };
-    cx.sessions.begin_publication(publishing.stored());
+    if cx.sessions.commits().is_some() {
+        begin_stored(cx, publishing);
+    }
     match route(cx, publishing.session(), will, publish, large) {
         Ok(Published::Done(outcome)) => Some(Ok(outcome)),
         Ok(Published::Spreading(spread)) => start(cx, publishing, publish, State::Spreading(spread)),
         Err(reason_code) => Some(Err(reason_code)),
     }
+}
+
+// Out of line, so that brokers that are not durable do not pay for it.
+#[cold]
+#[inline(never)]
+fn begin_stored(cx: &mut Context<'_>, publishing: Publishing<'_>) {
+    cx.sessions.begin_publication(publishing.stored());
 }
 
 /// Makes a message a job that waits for the earlier ones.
@@ -430,8 +439,9 @@ fn end_stored(
     // It is written once more.
     let bytes = content.as_ref().map_or(0, |it| it.payload.len().saturating_add(it.message.topic.as_bytes().len()));
     cx.work().spend_more_bytes(bytes);
-    let client_id = from.and_then(|index| cx.sessions.client_id(index)).map(Box::<str>::from);
     let qos = retained.and_then(|reference| cx.router.stored_qos(reference));
+    let publisher = from.filter(|_| qos.is_some());
+    let client_id = publisher.and_then(|index| cx.sessions.client_id(index)).map(Box::<str>::from);
     let record = qos.map(|qos| RetainedRecord { qos, publisher: client_id.as_deref() });
     let batch = cx.sessions.end_publication(content, record);
     if batch != 0

@@ -98,6 +98,14 @@ impl ChangeLog {
     #[inline]
     pub(crate) fn begin_step(&mut self, now: Instant) {
         if self.open.size() >= BATCH_SIZE {
+            self.close_unless_small(now);
+        }
+    }
+
+    /// Closes the open batch, unless it is small without changes that were cancelled, and values that were replaced.
+    #[cold]
+    fn close_unless_small(&mut self, now: Instant) {
+        if self.is_awaited || self.open.compact() >= BATCH_SIZE / 2 {
             self.close(now);
         }
     }

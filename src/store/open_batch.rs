@@ -145,6 +145,26 @@ impl OpenBatch {
         self.cancelled = 0;
     }
 
+    /// Releases the memory of changes that were cancelled, and of values that were replaced. Returns the size that is left.
+    pub(super) fn compact(&mut self) -> usize {
+        if self.table.is_given_up {
+            return self.size();
+        }
+        let values = core::mem::take(&mut self.values);
+        self.changes.retain_mut(|change| {
+            if change.has_value {
+                let start = change.start as usize;
+                let value = values.get(start..start.saturating_add(change.len as usize)).unwrap_or_default();
+                change.start = self.values.len() as u32;
+                self.values.extend_from_slice(value);
+            }
+            change.has_value || !change.is_new
+        });
+        self.cancelled = 0;
+        self.table.grow(&self.changes);
+        self.size()
+    }
+
     /// Returns the changes as they are in a batch, with room for `more` bytes, and removes them.
     pub(super) fn take(&mut self, more: usize) -> Vec<u8> {
         if self.table.is_given_up {

@@ -32,6 +32,13 @@ impl Sessions {
         }
     }
 
+    /// Sets whether packets wait for batches.
+    pub(in crate::broker) fn set_waits_for_commits(&mut self, waits: bool) {
+        if let Some(journal) = self.commits_mut().and_then(Commits::journal) {
+            journal.set_waits(waits);
+        }
+    }
+
     /// Whether the input of a session is not taken until changes are committed.
     pub(in crate::broker) fn is_stalled(&self, index: SessionIndex) -> bool {
         self.commits().is_some_and(|commits| {

@@ -332,6 +332,12 @@ impl Durable {
         self.is_stored || self.is_shared
     }
 
+    /// Returns whether a message of this QoS has to wait, of which the packet identifier is about to be stored.
+    pub(crate) fn new_message_waits(&self, qos: QoS) -> bool {
+        let waits = || self.journal.as_ref().is_none_or(|journal| journal.waits());
+        self.is_stored && (self.held().has_messages() || (qos == QoS::ExactlyOnce && waits()))
+    }
+
     /// Returns what a packet has to wait for; `None` if it does not have to wait, for this or for the packets before it.
     fn has_to_wait(&mut self, waits_for: WaitsFor) -> Option<u64> {
         if !self.holds_packets() {
@@ -341,6 +347,9 @@ impl Durable {
             bug!("a session is called while it has the journal");
             return None;
         };
+        if !journal.waits() {
+            return None;
+        }
         let awaited = journal.wait(self.changed_in, waits_for);
         let is_first = self.held.as_ref().is_none_or(|held| held.is_empty());
         (!is_first || !journal.is_committed(awaited)).then_some(awaited)
@@ -381,6 +390,9 @@ impl Durable {
     /// Holds CONNACK, and all output behind it, until all changes so far are committed. Returns whether it has to wait.
     pub(crate) fn hold_connack(&mut self) -> bool {
         let Some(journal) = &mut self.journal else { return false };
+        if !journal.waits() {
+            return false;
+        }
         let batch = journal.wait(self.changed_in, WaitsFor::Changes);
         self.connack_waits_for = if journal.is_committed(batch) { 0 } else { batch };
         self.connack_waits_for != 0

@@ -23,6 +23,8 @@ use crate::time::Instant;
 pub(crate) struct Journal {
     pub(super) log: ChangeLog,
     max_uncommitted: u32,
+    /// Whether packets wait for batches at all.
+    waits: bool,
     /// The time that is added to the time of the caller, in microseconds: the clock of this process may be behind that
     /// of the process before.
     pub(super) skew: u64,
@@ -95,7 +97,7 @@ impl Journal {
     pub(super) fn of_one(log: ChangeLog, max_uncommitted: NonZeroU32, skew: u64) -> Self {
         let max_uncommitted = max_uncommitted.get();
         let (scratch, session) = (Vec::new(), Vec::new());
-        Self { log, max_uncommitted, skew, scratch, high_water: 1, session, shared: None }
+        Self { log, max_uncommitted, waits: true, skew, scratch, high_water: 1, session, shared: None }
     }
 
     /// Accepts a message that is stored for a session, and returns its number. In a shared store the message is the current
@@ -144,6 +146,11 @@ impl Journal {
         Self { shared: Some(Box::new(shared)), ..Self::of_one(ChangeLog::after(batch), max_uncommitted, 0) }
     }
 
+    /// Sets whether packets wait for batches.
+    pub(crate) const fn set_waits(&mut self, waits: bool) {
+        self.waits = waits;
+    }
+
     /// Returns the size in bytes on the heap: of the changes that are not committed, and of what is known of messages.
     pub(crate) fn heap(&self) -> usize {
         let messages = self.shared.as_ref().map_or(0, |shared| shared.messages.heap());
@@ -182,6 +189,11 @@ impl Journal {
     /// makes more of them.
     pub(crate) fn is_full(&self) -> bool {
         self.log.uncommitted() > self.max_uncommitted as usize
+    }
+
+    /// Returns whether packets wait for batches.
+    pub(super) const fn waits(&self) -> bool {
+        self.waits
     }
 
     /// Returns the number that a packet waits for, of a session that was last changed in the batch `changed_in`.
