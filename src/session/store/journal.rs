@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-use super::durable::{put_content, put_stored, remove_message};
 use super::messages::Messages;
+use super::pairs::{put_content, put_stored, remove_message};
 use super::stored::Stored;
 use crate::codec::Version;
 use crate::session::link::held::WaitsFor;
