@@ -459,6 +459,7 @@ impl<P: Policy> Broker<P> {
     }
 
     /// The parts of the broker at this time. Time goes on, never back.
+    #[inline]
     fn at(&mut self, now: Instant) -> Context<'_> {
         let before = self.now;
         self.now = before.max(Instant::from_micros(now.as_micros().saturating_add(self.skew)));

@@ -23,7 +23,7 @@ use super::router::{self, Outcome, Published, is_own};
 use super::session::Session;
 use super::sessions::Sessions;
 use super::timers::Due;
-use crate::codec::{List, PacketId, PubAckReasonCode, PublishProperties, Version};
+use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
 use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will, WillInStore};
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -167,30 +167,39 @@ fn finish(
             None => return,
         }
     };
-    settle(cx, index, publish.topic, publish.retain, (ack_handle, None), done);
+    let reason_code = reason_code(cx, publish.retain, ack_handle, done);
+    settle(cx, index, publish.topic, ack_handle, reason_code);
 }
 
-/// A message of a client has gone to all subscribers, or was refused.
-fn settle(
-    cx: &mut Context<'_>,
-    index: SessionIndex,
-    topic: TopicName<'_>,
+/// What a client is told about its message, which has gone to all subscribers or was refused.
+#[inline]
+fn reason_code(
+    cx: &Context<'_>,
     retain: bool,
-    (ack_handle, received): (Option<AckHandle>, Option<PacketId>),
+    ack_handle: Option<AckHandle>,
     done: Result<Outcome, PubAckReasonCode>,
-) {
+) -> PubAckReasonCode {
     let is_retained = retain && cx.config.server.retain_available;
-    let reason_code = match done {
+    match done {
         Ok(Outcome { has_subscribers: false, .. }) if !retain => PubAckReasonCode::NoMatchingSubscribers,
         // Success would mean that the broker has accepted ownership of the message, and no copy of it is stored.
         Ok(Outcome { lacks_room: true, .. }) if !is_retained && ack_handle.is_some() => PubAckReasonCode::QuotaExceeded,
         Ok(_) => PubAckReasonCode::Success,
         Err(reason_code) => reason_code,
-    };
+    }
+}
+
+/// A message of a client has gone to all subscribers, or was refused.
+#[inline]
+fn settle(
+    cx: &mut Context<'_>,
+    index: SessionIndex,
+    topic: TopicName<'_>,
+    ack_handle: Option<AckHandle>,
+    reason_code: PubAckReasonCode,
+) {
     if reason_code.is_error() {
         notify_refused(cx, index, topic, reason_code);
-    } else if let Some(id) = received {
-        cx.sessions.with(index, |session| session.store_received(id));
     }
     acknowledge(cx, index, ack_handle, reason_code);
 }
@@ -368,7 +377,11 @@ fn end(
         Source::Client { ack_handle, received, .. } => {
             // The session may have ended.
             if let Some(index) = from {
-                settle(cx, index, topic, retain, (*ack_handle, *received), done);
+                let reason_code = reason_code(cx, retain, *ack_handle, done);
+                if let (false, Some(id)) = (reason_code.is_error(), *received) {
+                    cx.sessions.with(index, |session| session.store_received(id));
+                }
+                settle(cx, index, topic, *ack_handle, reason_code);
             }
         }
         Source::Will { client_id, .. } => {
