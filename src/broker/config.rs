@@ -112,6 +112,10 @@ pub struct BrokerConfig {
     /// promises what is not stored, so that its sessions, their subscriptions and messages, retained messages and wills survive
     /// a crash. Default: false. `server.durable` and `server.max_uncommitted` have no effect.
     pub durable: bool,
+    /// Whether packets wait until what they promise is committed. Default: true. If not, changes gather up to 1 MiB, in which
+    /// most messages leave nothing because they are delivered soon; but a crash loses what is not committed although it was
+    /// acknowledged, and may let messages of QoS 2 come again. What is left is the state at an earlier time, as a whole.
+    pub waits_for_commits: bool,
     /// Size of the changes that are not committed, in bytes, above which no first packets of connections, retained, QoS 1 and
     /// QoS 2 messages, SUBSCRIBE and UNSUBSCRIBE of clients are taken until some are, and no such messages of the embedding
     /// program. Default: 4 MiB. It applies to a durable broker only. What is [under way](super#what-survives-a-crash) may exceed
@@ -156,6 +160,7 @@ impl BrokerConfig {
             sys_interval: None,
             work_per_call: const { NonZeroU32::new(2000).unwrap() },
             durable: false,
+            waits_for_commits: true,
             max_uncommitted: MAX_UNCOMMITTED,
         }
     }

@@ -79,7 +79,8 @@
 //! | PUBLISH of QoS 0, PINGRESP, AUTH, DISCONNECT, refusals | no |
 //!
 //! What waits does so too for the last batch in which a subscription, a session or a retained message was removed or replaced:
-//! a client may have seen the effect of that. Nothing else waits, and packets that wait keep their order.
+//! a client may have seen the effect of that. Nothing else waits, and packets that wait keep their order. Nothing waits at all
+//! without [`waits_for_commits`](BrokerConfig::waits_for_commits): a crash then loses what is not committed.
 //!
 //! A message of QoS 2 comes once, whatever crashes and whenever, if it is granted QoS 2 and the sessions of both clients
 //! outlive their connections; of QoS 1 at least once. In sessions that end with their connections, wills and messages of the
@@ -186,13 +187,15 @@ impl<P: Policy> Broker<P> {
         let durable = config.durable;
         let server = ServerConfig { manual_acks: true, deliver_in_parts: None, durable, ..config.server.clone() };
         let config = Arc::new(config);
+        let mut sessions = Sessions::new(&config);
+        sessions.set_waits_for_commits(config.waits_for_commits);
         Self {
             now: Instant::EPOCH,
             started: None,
             server: Arc::new(server),
             policy,
             connections: Connections::new(),
-            sessions: Sessions::new(&config),
+            sessions,
             registry: Registry::new(&config.secret),
             router: Router::new(Arc::clone(&config)),
             timers: Timers::new(),
@@ -232,6 +235,7 @@ impl<P: Policy> Broker<P> {
             broker.now = Instant::from_micros(now.as_micros().saturating_add(broker.skew));
             let server = Arc::clone(&broker.server);
             durability::restore::restore(&mut broker.context(), &server, pairs)?;
+            broker.sessions.set_waits_for_commits(broker.config.waits_for_commits);
         }
         Ok(broker)
     }
@@ -467,6 +471,7 @@ impl<P: Policy> Broker<P> {
     }
 
     /// The parts of the broker at this time. Time goes on, never back.
+    #[inline]
     fn at(&mut self, now: Instant) -> Context<'_> {
         let before = self.now;
         self.now = before.max(Instant::from_micros(now.as_micros().saturating_add(self.skew)));

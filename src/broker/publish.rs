@@ -23,7 +23,7 @@ use super::router::{self, Outcome, Published, is_own};
 use super::session::Session;
 use super::sessions::Sessions;
 use super::timers::Due;
-use crate::codec::{List, PacketId, PubAckReasonCode, PublishProperties, QoS, Version};
+use crate::codec::{List, PubAckReasonCode, PublishProperties, QoS, Version};
 use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will, WillInStore};
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -168,30 +168,39 @@ fn finish(
             None => return,
         }
     };
-    settle(cx, index, publish.topic, publish.retain, (ack_handle, None), done);
+    let reason_code = reason_code(cx, publish.retain, ack_handle, done);
+    settle(cx, index, publish.topic, ack_handle, reason_code);
 }
 
-/// A message of a client has gone to all subscribers, or was refused.
-fn settle(
-    cx: &mut Context<'_>,
-    index: SessionIndex,
-    topic: TopicName<'_>,
+/// What a client is told about its message, which has gone to all subscribers or was refused.
+#[inline]
+fn reason_code(
+    cx: &Context<'_>,
     retain: bool,
-    (ack_handle, received): (Option<AckHandle>, Option<PacketId>),
+    ack_handle: Option<AckHandle>,
     done: Result<Outcome, PubAckReasonCode>,
-) {
+) -> PubAckReasonCode {
     let is_retained = retain && cx.config.server.retain_available;
-    let reason_code = match done {
+    match done {
         Ok(Outcome { has_subscribers: false, .. }) if !retain => PubAckReasonCode::NoMatchingSubscribers,
         // Success would mean that the broker has accepted ownership of the message, and no copy of it is stored.
         Ok(Outcome { lacks_room: true, .. }) if !is_retained && ack_handle.is_some() => PubAckReasonCode::QuotaExceeded,
         Ok(_) => PubAckReasonCode::Success,
         Err(reason_code) => reason_code,
-    };
+    }
+}
+
+/// A message of a client has gone to all subscribers, or was refused.
+#[inline]
+fn settle(
+    cx: &mut Context<'_>,
+    index: SessionIndex,
+    topic: TopicName<'_>,
+    ack_handle: Option<AckHandle>,
+    reason_code: PubAckReasonCode,
+) {
     if reason_code.is_error() {
         notify_refused(cx, index, topic, reason_code);
-    } else if let Some(id) = received {
-        cx.sessions.with(index, |session| session.store_received(id));
     }
     acknowledge(cx, index, ack_handle, reason_code);
 }
@@ -216,12 +225,21 @@ pub(super) fn begin(
         }
     }
     let will = if let Publishing::Will(_, client_id, _) = publishing { Some(client_id) } else { None };
-    cx.sessions.begin_publication(publishing.stored());
+    if cx.sessions.commits().is_some() {
+        begin_stored(cx, publishing);
+    }
     match route(cx, publishing.session(), will, publish, large) {
         Ok(Published::Done(outcome)) => Some(Ok(outcome)),
         Ok(Published::Spreading(spread)) => start(cx, publishing, publish, State::Spreading(spread)),
         Err(reason_code) => Some(Err(reason_code)),
     }
+}
+
+// Out of line, so that brokers that are not durable do not pay for it.
+#[cold]
+#[inline(never)]
+fn begin_stored(cx: &mut Context<'_>, publishing: Publishing<'_>) {
+    cx.sessions.begin_publication(publishing.stored());
 }
 
 /// Makes a message a job that waits for the earlier ones.
@@ -360,7 +378,11 @@ fn end(
         Source::Client { ack_handle, received, .. } => {
             // The session may have ended.
             if let Some(index) = from {
-                settle(cx, index, topic, retain, (*ack_handle, *received), done);
+                let reason_code = reason_code(cx, retain, *ack_handle, done);
+                if let (false, Some(id)) = (reason_code.is_error(), *received) {
+                    cx.sessions.with(index, |session| session.store_received(id));
+                }
+                settle(cx, index, topic, *ack_handle, reason_code);
             }
         }
         Source::Will { client_id, .. } => {
@@ -431,8 +453,9 @@ fn end_stored(
     // It is written once more.
     let bytes = content.as_ref().map_or(0, |it| it.payload.len().saturating_add(it.message.topic.as_bytes().len()));
     cx.work().spend_more_bytes(bytes);
-    let client_id = from.and_then(|index| cx.sessions.client_id(index)).map(Box::<str>::from);
     let qos = retained.and_then(|reference| cx.router.stored_qos(reference));
+    let publisher = from.filter(|_| qos.is_some());
+    let client_id = publisher.and_then(|index| cx.sessions.client_id(index)).map(Box::<str>::from);
     let record = qos.map(|qos| RetainedRecord { qos, publisher: client_id.as_deref() });
     let batch = cx.sessions.end_publication(content, record);
     if batch != 0

@@ -274,6 +274,34 @@ impl Sessions {
         input: &mut &'a [u8],
         timer: &mut Option<Instant>,
     ) -> Option<Action<'a>> {
+        if self.commits.is_none() {
+            self.poll_as::<false>(index, now, input, timer)
+        } else {
+            self.poll_durable(index, now, input, timer)
+        }
+    }
+
+    // Out of line, so that brokers that are not durable do not pay for it.
+    #[cold]
+    #[inline(never)]
+    fn poll_durable<'a>(
+        &mut self,
+        index: SessionIndex,
+        now: Instant,
+        input: &mut &'a [u8],
+        timer: &mut Option<Instant>,
+    ) -> Option<Action<'a>> {
+        self.poll_as::<true>(index, now, input, timer)
+    }
+
+    #[inline(always)]
+    fn poll_as<'a, const IS_DURABLE: bool>(
+        &mut self,
+        index: SessionIndex,
+        now: Instant,
+        input: &mut &'a [u8],
+        timer: &mut Option<Instant>,
+    ) -> Option<Action<'a>> {
         let Self { slab, work, commits, .. } = self;
         let Some(session) = slab.get_mut(index.get()) else {
             bug!("a session exists while it has a connection");
@@ -285,11 +313,12 @@ impl Sessions {
             self.changed.push(index);
             return None;
         }
-        let mut most = PIECE;
-        if let Some(commits) = commits {
+        let mut commits = if IS_DURABLE { commits.as_deref_mut() } else { None };
+        if let Some(commits) = &mut commits {
             commits.lend(session.server_mut());
         }
-        let action = loop {
+        let mut most = PIECE;
+        loop {
             let before = input.len();
             let is_whole = before <= most;
             let server = session.server_mut();
@@ -297,26 +326,25 @@ impl Sessions {
             let taken = before.wrapping_sub(input.len());
             if action.is_some() {
                 work.spend_bytes(taken);
-                break action;
+                if let Some(commits) = &mut commits {
+                    commits.take_back(index, session.server_mut());
+                }
+                return action; // it is large, and moved once
             }
             work.spend((taken / SHORT) as u64);
             most = if taken != 0 { PIECE } else { most.saturating_mul(2) }; // a packet may be longer than a piece
             if is_whole || (taken != 0 && work.is_spent()) {
-                break None;
+                break;
             }
-        };
-        if let Some(commits) = commits {
+        }
+        if let Some(commits) = &mut commits {
             commits.take_back(index, session.server_mut());
-            if action.is_none()
-                && session.server().has_left_input()
+            if session.server().has_left_input()
                 && commits.is_full()
                 && let Some(connection) = session.connection()
             {
                 commits.stall(connection);
             }
-        }
-        if action.is_some() {
-            return action;
         }
         session.note_left(!input.is_empty());
         if session.is_walking() || session.server().has_work() {

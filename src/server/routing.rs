@@ -247,7 +247,7 @@ impl ServerSession {
     }
 
     /// Returns whether [`advance_output`](Self::advance_output) has something to do.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn has_work(&self) -> bool {
         self.engine.has_report()
             || self.due_wills.is_some()

@@ -214,6 +214,15 @@ impl ServerSession {
 
     /// Stores the record of a durable session, or that it has ended.
     pub(super) fn store_session(&mut self) {
+        if self.engine.durable_mut().is_some() {
+            self.store_session_if_durable();
+        }
+    }
+
+    // Out of line, so that sessions that are not durable do not pay for it.
+    #[cold]
+    #[inline(never)]
+    fn store_session_if_durable(&mut self) {
         let record = ServerRecord {
             version: self.engine.version(),
             is_bridge: self.is_bridge,

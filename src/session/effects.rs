@@ -61,8 +61,7 @@ impl Effects {
 
     /// Returns whether a message of this QoS has to wait, of which the packet identifier is about to be stored.
     pub(crate) fn new_message_waits(&self, qos: QoS) -> bool {
-        self.durable()
-            .is_some_and(|durable| durable.is_stored() && (qos == QoS::ExactlyOnce || durable.held().has_messages()))
+        self.durable().is_some_and(|durable| durable.new_message_waits(qos))
     }
 
     /// Holds a message that has to wait. `number` is that of the message in a store that is shared.

@@ -6,7 +6,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use super::checksum::Checksum;
-use super::key::Key;
+use super::key::KeyBytes;
 
 /// The changes between two states, to be stored atomically. Batches are numbered, and stored in the order of their
 /// numbers.
@@ -103,7 +103,7 @@ impl fmt::Debug for Batch {
     }
 }
 
-/// Iterator over the changes of a [`Batch`], in the order of their keys.
+/// Iterator over the changes of a [`Batch`]. Their order means nothing, since no key occurs twice.
 #[derive(Clone, Debug)]
 pub struct Changes<'a> {
     rest: &'a [u8],
@@ -138,8 +138,11 @@ impl<'a> Iterator for Changes<'a> {
     }
 }
 
-/// Writes a change to a body: a value of a key, which is new or may have another one, or a removal.
-pub(super) fn write(body: &mut Vec<u8>, key: &Key, value: Option<&[u8]>, is_new: bool) {
+/// The largest size of a change without the content of its value, in bytes.
+pub(super) const CHANGE: usize = 1 + KeyBytes::SIZE + 4 + 4;
+
+/// Writes a change to a body: a value of a key, with its checksum, which is new or may have another one, or a removal.
+pub(super) fn write(body: &mut Vec<u8>, key: &[u8], value: Option<(&[u8], [u8; 4])>, is_new: bool) {
     let flag = match (value, is_new) {
         (None, _) => REMOVE,
         (Some(_), true) => NEW,
@@ -147,7 +150,10 @@ pub(super) fn write(body: &mut Vec<u8>, key: &Key, value: Option<&[u8]>, is_new:
     };
     body.push(key.len() as u8 | flag);
     body.extend_from_slice(key);
-    if let Some(value) = value {
-        super::put_bytes(body, value);
+    if let Some((content, checksum)) = value {
+        let len = content.len().saturating_add(checksum.len()) as u32;
+        body.extend(len.to_be_bytes());
+        body.extend_from_slice(content);
+        body.extend(checksum);
     }
 }

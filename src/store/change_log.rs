@@ -1,13 +1,13 @@
 //! The changes that are not committed yet: the open batch, closed batches, and the numbers of those under way.
 
-use alloc::collections::{BTreeMap, VecDeque, btree_map};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::batch::{self, Batch};
-use super::checksum::Checksum;
 use super::key::Key;
+use super::open_batch::{OpenBatch, checksum};
 use super::{FORMAT, MAX_CONTENT};
 use crate::time::Instant;
 
@@ -18,9 +18,7 @@ use crate::time::Instant;
 #[derive(Clone)]
 pub(crate) struct ChangeLog {
     /// The changes of the open batch.
-    open: BTreeMap<Key, Entry>,
-    /// The values of the open batch, replaced ones included.
-    values: Vec<u8>,
+    open: OpenBatch,
     /// Whether a packet waits for the open batch, which is then closed even if its changes cancel each other out.
     is_awaited: bool,
     /// The number of the open batch.
@@ -38,20 +36,8 @@ pub(crate) struct ChangeLog {
     uncommitted: usize,
 }
 
-/// A change of a key in the open batch.
-#[derive(Clone, Copy)]
-struct Entry {
-    /// Whether the key has no value in earlier batches, so that its removal leaves nothing.
-    is_new: bool,
-    /// The place of the value; `None` for a removal.
-    value: Option<(u32, u32)>,
-}
-
 /// The open batch is closed before the next step once its size, in bytes, exceeds this: 1 MiB.
 const BATCH_SIZE: usize = 1024 * 1024;
-
-/// Size of a change without its value, in bytes, about.
-const CHANGE: usize = 24;
 
 impl ChangeLog {
     /// Creates the log of a new state.
@@ -64,8 +50,7 @@ impl ChangeLog {
     /// Creates the log of a state that was restored from the batches up to this number.
     pub(crate) const fn after(number: u64) -> Self {
         Self {
-            open: BTreeMap::new(),
-            values: Vec::new(),
+            open: OpenBatch::new(),
             is_awaited: false,
             number: number.saturating_add(1),
             removed_in: 0,
@@ -90,29 +75,12 @@ impl ChangeLog {
         if value.len() > MAX_CONTENT {
             bug!("a value of {} bytes", value.len());
         }
-        let start = self.values.len() as u32;
-        self.values.extend_from_slice(value);
-        self.values.extend(checksum(&key, value));
-        let len = self.values.len() as u32;
-        let value = Some((start, len.saturating_sub(start)));
-        match self.open.entry(key) {
-            btree_map::Entry::Vacant(vacant) => _ = vacant.insert(Entry { is_new, value }),
-            btree_map::Entry::Occupied(mut change) => change.get_mut().value = value,
-        }
+        self.open.put(key, value, is_new);
     }
 
     /// Removes a pair, if there is one.
     pub(crate) fn remove(&mut self, key: Key) {
-        match self.open.entry(key) {
-            btree_map::Entry::Vacant(vacant) => _ = vacant.insert(Entry { is_new: false, value: None }),
-            btree_map::Entry::Occupied(change) if change.get().is_new => {
-                change.remove();
-                if self.open.is_empty() {
-                    self.values.clear();
-                }
-            }
-            btree_map::Entry::Occupied(mut change) => change.get_mut().value = None,
-        }
+        self.open.remove(key);
     }
 
     /// Returns whether there is a batch to hand out.
@@ -129,13 +97,17 @@ impl ChangeLog {
     /// Closes the open batch if it is large. Called before each step, so that a batch has at most one step too much.
     #[inline]
     pub(crate) fn begin_step(&mut self, now: Instant) {
-        if self.open_size() >= BATCH_SIZE {
-            self.close(now);
+        if self.open.size() >= BATCH_SIZE {
+            self.close_unless_small(now);
         }
     }
 
-    fn open_size(&self) -> usize {
-        self.values.len().saturating_add(self.open.len().saturating_mul(CHANGE))
+    /// Closes the open batch, unless it is small without changes that were cancelled, and values that were replaced.
+    #[cold]
+    fn close_unless_small(&mut self, now: Instant) {
+        if self.is_awaited || self.open.compact() >= BATCH_SIZE / 2 {
+            self.close(now);
+        }
     }
 
     /// Returns the next batch to store; `None` if nothing has changed.
@@ -148,16 +120,9 @@ impl ChangeLog {
 
     /// Closes the open batch, which contains the time and its number besides the changes.
     fn close(&mut self, now: Instant) {
-        self.put(Key::CLOCK, &clock(now, self.number));
-        let mut body = Vec::with_capacity(self.open_size());
-        for (key, entry) in core::mem::take(&mut self.open) {
-            let value = entry.value.map(|(start, len)| {
-                let start = start as usize;
-                self.values.get(start..start.saturating_add(len as usize)).unwrap_or_default()
-            });
-            batch::write(&mut body, &key, value, entry.is_new);
-        }
-        self.values = Vec::new();
+        let (key, clock) = (Key::CLOCK.bytes(), clock(now, self.number));
+        let mut body = self.open.take(batch::CHANGE.saturating_add(clock.len()));
+        batch::write(&mut body, &key, Some((&clock, checksum(&key, &clock))), false);
         self.push(body);
     }
 
@@ -170,11 +135,10 @@ impl ChangeLog {
         self.closed.push_back(Batch::new(number, Bytes::from(body)));
     }
 
-    /// Returns a batch that begins a new store: it contains these pairs, the present state, in the order of their keys,
-    /// and takes the place of all batches that were not handed out.
+    /// Returns a batch that begins a new store: it contains these pairs, the present state, and
+    /// takes the place of all batches that were not handed out.
     pub(crate) fn snapshot(&mut self, now: Instant, pairs: impl FnOnce(&mut dyn FnMut(Key, &[u8]))) -> Batch {
         self.open.clear();
-        self.values = Vec::new();
         self.closed.clear();
         self.put(Key::FORMAT, &[FORMAT]);
         pairs(&mut |key, value| self.put(key, value));
@@ -244,13 +208,13 @@ impl ChangeLog {
 
     /// Returns the size of the changes that are not committed, in bytes.
     pub(crate) fn uncommitted(&self) -> usize {
-        self.uncommitted.saturating_add(self.open_size())
+        self.uncommitted.saturating_add(self.open.size())
     }
-}
 
-/// Returns the checksum at the end of a value.
-fn checksum(key: &[u8], content: &[u8]) -> [u8; 4] {
-    Checksum::NEW.add(key).add(content).value().to_be_bytes()
+    /// Returns the size on the heap, in bytes, with the batches that are not committed.
+    pub(crate) const fn heap(&self) -> usize {
+        self.uncommitted.saturating_add(self.open.heap())
+    }
 }
 
 /// Returns the content of a value: all but its checksum; `None` if the pair is damaged.
@@ -283,7 +247,9 @@ mod tests {
             Change::Put { key, .. } => (key.to_vec(), true),
             Change::Remove { key } => (key.to_vec(), false),
         };
-        batch.changes().map(change).collect()
+        let mut keys: Vec<_> = batch.changes().map(change).collect();
+        keys.sort_unstable(); // their order means nothing
+        keys
     }
 
     /// Within a batch, changes replace each other; across batches they do not.
@@ -299,20 +265,23 @@ mod tests {
         log.remove(Key::message(3));
         let first = log.next_batch(NOW).unwrap();
         assert_eq!(first.number(), 8);
-        let expected =
-            vec![(Key::CLOCK.to_vec(), true), (Key::message(1).to_vec(), true), (Key::message(3).to_vec(), false)];
+        let expected = vec![
+            (Key::CLOCK.bytes().to_vec(), true),
+            (Key::message(1).bytes().to_vec(), true),
+            (Key::message(3).bytes().to_vec(), false),
+        ];
         assert_eq!(keys(&first), expected);
         let values: Vec<_> = first
             .changes()
             .filter_map(|change| match change {
-                Change::Put { key, value, .. } if *key == *Key::message(1) => content_of(key, value),
+                Change::Put { key, value, .. } if *key == *Key::message(1).bytes() => content_of(key, value),
                 _ => None,
             })
             .collect();
         assert_eq!(values, [b"b"]);
         log.remove(Key::message(1));
         let second = log.next_batch(NOW).unwrap();
-        assert_eq!(keys(&second), vec![(Key::CLOCK.to_vec(), true), (Key::message(1).to_vec(), false)]);
+        assert_eq!(keys(&second), vec![(Key::CLOCK.bytes().to_vec(), true), (Key::message(1).bytes().to_vec(), false)]);
         // A removed pair that is put again is not new.
         log.remove(Key::message(4));
         log.insert(Key::message(4), b"d");
@@ -331,7 +300,7 @@ mod tests {
         log.remove(Key::message(1));
         assert_eq!(log.wait(), 1);
         let batch = log.next_batch(NOW).unwrap();
-        assert_eq!(keys(&batch), vec![(Key::CLOCK.to_vec(), true)]);
+        assert_eq!(keys(&batch), vec![(Key::CLOCK.bytes().to_vec(), true)]);
         assert!(!log.is_committed(1) && log.wait() == 1);
         log.committed(1);
         assert!(log.is_committed(1) && log.next_batch(NOW).is_none());

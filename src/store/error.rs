@@ -56,7 +56,7 @@ impl RestoreError {
     }
 
     pub(crate) fn of(key: Key, kind: RestoreErrorKind) -> Self {
-        Self::new(&key, kind)
+        Self::new(&key.bytes(), kind)
     }
 
     /// Returns the key of the pair, without what exceeds 32 bytes.

@@ -4,17 +4,24 @@ use core::ops::Deref;
 
 use crate::codec::PacketId;
 
-/// A key: a kind and big-endian numbers. Keys are ordered as their bytes are.
-// The padding is zero, so that the order of the fields is the order of the slices.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A key: a kind and at most two numbers. Keys are ordered as their bytes are.
+// The order of the fields is that of the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
+    kind: Kind,
+    first: u64,
+    second: u64,
+}
+
+/// The bytes of a key: the kind and the big-endian numbers.
+pub(crate) struct KeyBytes {
     bytes: [u8; Self::SIZE],
     len: u8,
 }
 
 /// The kind of a pair. A message comes before its parts, and before the deliveries that refer to it; a session comes
 /// before what belongs to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Kind {
     Format = 0x00,
@@ -43,69 +50,97 @@ pub(crate) enum Counter {
 }
 
 impl Key {
-    /// Size of the longest key, in bytes; less than the 32 bytes that are documented.
-    const SIZE: usize = 23;
-
-    const fn of(kind: Kind) -> Self {
-        let mut bytes = [0; Self::SIZE];
-        let [first, ..] = &mut bytes;
-        *first = kind as u8;
-        Self { bytes, len: 1 }
+    const fn of(kind: Kind, first: u64, second: u64) -> Self {
+        Self { kind, first, second }
     }
 
-    fn then<const N: usize>(mut self, number: [u8; N]) -> Self {
-        let start = usize::from(self.len);
-        match self.bytes.get_mut(start..start.saturating_add(N)) {
-            Some(bytes) => bytes.copy_from_slice(&number),
-            None => bug!("a key is too long"),
+    pub(crate) const FORMAT: Self = Self::of(Kind::Format, 0, 0);
+    pub(crate) const CLOCK: Self = Self::of(Kind::Clock, 0, 0);
+
+    pub(crate) const fn high_water(counter: Counter) -> Self {
+        Self::of(Kind::HighWater, counter as u64, 0)
+    }
+
+    pub(crate) const fn message(message: u64) -> Self {
+        Self::of(Kind::Message, message, 0)
+    }
+
+    pub(crate) const fn part(message: u64, part: u32) -> Self {
+        Self::of(Kind::Part, message, part as u64)
+    }
+
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) const fn retained(message: u64) -> Self {
+        Self::of(Kind::Retained, message, 0)
+    }
+
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) const fn subscription(session: u64, subscription: u64) -> Self {
+        Self::of(Kind::Subscription, session, subscription)
+    }
+
+    pub(crate) const fn session(session: u64) -> Self {
+        Self::of(Kind::Session, session, 0)
+    }
+
+    pub(crate) const fn will(session: u64, will: u64) -> Self {
+        Self::of(Kind::Will, session, will)
+    }
+
+    pub(crate) const fn received(session: u64, id: PacketId) -> Self {
+        Self::of(Kind::Received, session, id.get() as u64)
+    }
+
+    pub(crate) const fn delivery(session: u64, delivery: u64) -> Self {
+        Self::of(Kind::Delivery, session, delivery)
+    }
+
+    /// Returns a hash of the key. Some numbers follow from what peers choose, so that peers can choose keys with the same hash.
+    #[inline]
+    pub(super) const fn hash(self) -> u64 {
+        // Odd numbers without a pattern in their bits: the fractional parts of the golden ratio and of the root of 3.
+        const FIRST: u64 = 0xBB67_AE85_84CA_A73B;
+        const ALL: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mixed = (self.first.wrapping_mul(FIRST).wrapping_add(self.kind as u64)) ^ self.second.rotate_left(32);
+        let hash = mixed.wrapping_mul(ALL);
+        (hash ^ hash >> 32).wrapping_mul(ALL)
+    }
+
+    /// Returns the bytes of the key.
+    pub(crate) fn bytes(self) -> KeyBytes {
+        let (first_size, second_size) = self.kind.sizes();
+        let mut bytes = [0; KeyBytes::SIZE];
+        let [kind, numbers @ ..] = &mut bytes;
+        *kind = self.kind as u8;
+        // What is behind a short number is zero, and not a part of the key.
+        for (bytes, (number, size)) in
+            numbers.as_chunks_mut::<8>().0.iter_mut().zip([(self.first, first_size), (self.second, second_size)])
+        {
+            *bytes =
+                number.checked_shl(64_u32.saturating_sub(size.saturating_mul(8))).unwrap_or_default().to_be_bytes();
         }
-        self.len = self.len.saturating_add(N as u8);
-        self
-    }
-
-    pub(crate) const FORMAT: Self = Self::of(Kind::Format);
-    pub(crate) const CLOCK: Self = Self::of(Kind::Clock);
-
-    pub(crate) fn high_water(counter: Counter) -> Self {
-        Self::of(Kind::HighWater).then([counter as u8])
-    }
-
-    pub(crate) fn message(message: u64) -> Self {
-        Self::of(Kind::Message).then(message.to_be_bytes())
-    }
-
-    pub(crate) fn part(message: u64, part: u32) -> Self {
-        Self::of(Kind::Part).then(message.to_be_bytes()).then(part.to_be_bytes())
-    }
-
-    #[allow(dead_code, reason = "for a router: see `server::routing`")]
-    pub(crate) fn retained(message: u64) -> Self {
-        Self::of(Kind::Retained).then(message.to_be_bytes())
-    }
-
-    #[allow(dead_code, reason = "for a router: see `server::routing`")]
-    pub(crate) fn subscription(session: u64, subscription: u64) -> Self {
-        Self::of(Kind::Subscription).then(session.to_be_bytes()).then(subscription.to_be_bytes())
-    }
-
-    pub(crate) fn session(session: u64) -> Self {
-        Self::of(Kind::Session).then(session.to_be_bytes())
-    }
-
-    pub(crate) fn will(session: u64, will: u64) -> Self {
-        Self::of(Kind::Will).then(session.to_be_bytes()).then(will.to_be_bytes())
-    }
-
-    pub(crate) fn received(session: u64, id: PacketId) -> Self {
-        Self::of(Kind::Received).then(session.to_be_bytes()).then(id.get().to_be_bytes())
-    }
-
-    pub(crate) fn delivery(session: u64, delivery: u64) -> Self {
-        Self::of(Kind::Delivery).then(session.to_be_bytes()).then(delivery.to_be_bytes())
+        KeyBytes { bytes, len: first_size.saturating_add(second_size).saturating_add(1) as u8 }
     }
 }
 
+impl KeyBytes {
+    /// Size of the longest key, in bytes; less than the 32 bytes that are documented.
+    pub(super) const SIZE: usize = 17;
+}
+
 impl Kind {
+    /// Returns the sizes of the numbers in a key of this kind, in bytes.
+    const fn sizes(self) -> (u32, u32) {
+        match self {
+            Self::Format | Self::Clock => (0, 0),
+            Self::HighWater => (1, 0),
+            Self::Message | Self::Retained | Self::Session => (8, 0),
+            Self::Part => (8, 4),
+            Self::Received => (8, 2),
+            Self::Will | Self::Subscription | Self::Delivery => (8, 8),
+        }
+    }
+
     /// Splits a key into its kind and the bytes of its numbers.
     pub(crate) fn split(key: &[u8]) -> Option<(Self, &[u8])> {
         let (&kind, numbers) = key.split_first()?;
@@ -126,7 +161,7 @@ impl Kind {
     }
 }
 
-impl Deref for Key {
+impl Deref for KeyBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -166,12 +201,24 @@ mod tests {
             })
             .collect();
         for a in &keys {
-            assert!(a.len() <= 32 && Kind::split(a).is_some());
+            assert!(a.bytes().len() <= 32 && Kind::split(&a.bytes()).is_some());
             for b in &keys {
-                assert_eq!(a.cmp(b), a[..].cmp(&b[..]));
+                assert_eq!(a.cmp(b), a.bytes()[..].cmp(&b.bytes()[..]));
             }
         }
         assert!(Key::message(u64::MAX) < Key::part(0, 0) && Key::part(u64::MAX, u32::MAX) < Key::session(0));
         assert!(Key::session(1) < Key::delivery(0, 0));
+    }
+
+    /// The bytes of a key are those that are documented.
+    #[test]
+    fn the_bytes_of_keys() {
+        let id = PacketId::new(0x1234).unwrap_or(PacketId::MIN);
+        assert_eq!(Key::CLOCK.bytes()[..], [1]);
+        assert_eq!(Key::high_water(Counter::Session).bytes()[..], [2, 2]);
+        assert_eq!(Key::message(0x0102).bytes()[..], [0x10, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(Key::part(3, 4).bytes()[..], [0x11, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4]);
+        assert_eq!(Key::received(5, id).bytes()[..], [0x23, 0, 0, 0, 0, 0, 0, 0, 5, 0x12, 0x34]);
+        assert_eq!(Key::delivery(6, 7).bytes()[..], [0x24, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 7]);
     }
 }

@@ -110,6 +110,7 @@ mod error;
 mod fields;
 mod file;
 mod key;
+mod open_batch;
 mod pairs;
 
 pub use self::batch::{Batch, Change, Changes};

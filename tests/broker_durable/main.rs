@@ -7,7 +7,9 @@ mod broker;
 #[path = "../common/server.rs"]
 mod server;
 
+mod bytes;
 mod crashes;
+mod early;
 mod restored;
 mod schedules;
 mod shared;

@@ -201,18 +201,36 @@ impl World {
         }
     }
 
-    /// Works until nothing is left to do, with all changes committed.
-    pub(crate) fn settle(&mut self) {
+    /// Works until nothing is left to do, without asking for changes.
+    pub(crate) fn work(&mut self) {
+        let all: Vec<usize> = (0..self.peers.len()).collect();
         for round in 0.. {
             assert!(round < 100_000, "the work does not come to an end");
-            let mut is_busy = false;
-            for peer in 0..self.peers.len() {
-                is_busy |= self.serve(peer, usize::MAX);
+            if !self.work_once(&all) {
+                return;
             }
-            if self.broker.deadline().is_some_and(|deadline| deadline <= self.now) {
-                self.broker.poll(self.now);
-                is_busy = true;
-            }
+        }
+    }
+
+    /// Lets these clients and the broker work; returns whether something happened.
+    pub(crate) fn work_once(&mut self, peers: &[usize]) -> bool {
+        let mut is_busy = false;
+        for &peer in peers {
+            is_busy |= self.serve(peer, usize::MAX);
+        }
+        if self.broker.deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.broker.poll(self.now);
+            is_busy = true;
+        }
+        is_busy
+    }
+
+    /// Works until nothing is left to do, with all changes committed.
+    pub(crate) fn settle(&mut self) {
+        let all: Vec<usize> = (0..self.peers.len()).collect();
+        for round in 0.. {
+            assert!(round < 100_000, "the work does not come to an end");
+            let mut is_busy = self.work_once(&all);
             is_busy |= self.changes();
             self.commit(usize::MAX);
             self.broker.assert_consistent();

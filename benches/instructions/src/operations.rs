@@ -36,6 +36,10 @@ pub const OPERATIONS: &[Operation] = &[
     ("broker, one to one QoS 2", |times| route(QoS::ExactlyOnce, 1, times)),
     ("broker, one to a hundred QoS 0", |times| route(QoS::AtMostOnce, 100, times)),
     ("broker, one to a hundred QoS 1", |times| route(QoS::AtLeastOnce, 100, times)),
+    ("durable broker, one to one QoS 1", |times| route_stored(QoS::AtLeastOnce, true, times)),
+    ("durable broker, one to one QoS 2", |times| route_stored(QoS::ExactlyOnce, true, times)),
+    ("durable broker that does not wait, one to one QoS 1", |times| route_stored(QoS::AtLeastOnce, false, times)),
+    ("durable broker that does not wait, one to one QoS 2", |times| route_stored(QoS::ExactlyOnce, false, times)),
     ("broker, PINGREQ", ping),
     ("broker, SUBSCRIBE and UNSUBSCRIBE", subscriptions),
     ("broker, a retained message replaced", retained),
@@ -204,8 +208,19 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let config = BrokerConfig::new(Secret::new([7; 16]));
+        Self::with(BrokerConfig::new(Secret::new([7; 16])))
+    }
+
+    fn with(config: BrokerConfig) -> Self {
         Self { broker: Broker::new(config, AllowAll), answers: Vec::new() }
+    }
+
+    /// Commits the changes of a durable broker, and lets all that has waited for that be done.
+    fn commit(&mut self) {
+        while let Some(batch) = self.broker.changes() {
+            self.broker.committed(NOW, black_box(batch).number());
+        }
+        self.settle();
     }
 
     fn open(&mut self, name: &str) -> ConnectionId {
@@ -285,6 +300,33 @@ fn route(qos: QoS, subscribers: u32, times: u64) {
     let packet = encoded(&Publish { delivery, topic, payload: &PAYLOAD, ..Publish::default() }.into(), Version::V5);
     for _ in 0..times {
         stage.receive(publisher, &packet);
+    }
+}
+
+/// Routes a message through a durable broker. Subscribers answer after each twenty messages, and changes are committed then, so
+/// that a message and its acknowledgement are in different batches; or, if no packet waits for that, after each thousand.
+fn route_stored(qos: QoS, waits_for_commits: bool, times: u64) {
+    let config = BrokerConfig::new(Secret::new([7; 16]));
+    let mut stage = Stage::with(BrokerConfig { durable: true, waits_for_commits, ..config });
+    let subscriber = stage.open("subscriber");
+    stage.commit();
+    stage.receive(subscriber, &subscribe(&["site/+/device/+/reading"]));
+    let publisher = stage.open("publisher");
+    stage.commit();
+    let topic = TopicName::new(TOPIC).unwrap();
+    let packets: Vec<Vec<u8>> = (1..=20)
+        .map(|id| {
+            let delivery = codec::Delivery::new(qos, PacketId::new(id).unwrap(), false);
+            encoded(&Publish { delivery, topic, payload: &PAYLOAD, ..Publish::default() }.into(), Version::V5)
+        })
+        .collect();
+    for (number, packet) in (1..=times).zip(packets.iter().cycle()) {
+        stage.give(publisher, packet);
+        if number % 20 == 0 && (waits_for_commits || number % 1000 == 0) {
+            stage.commit();
+        } else if number % 20 == 0 {
+            stage.settle();
+        }
     }
 }
 

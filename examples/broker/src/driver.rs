@@ -28,9 +28,6 @@ use crate::turns::Turns;
 /// The number of bytes read in one turn. All connections use one buffer in turns, so that an idle one needs little memory.
 pub(crate) const READ: usize = 64 * 1024;
 
-/// How long changes that no packet waits for wait for others.
-const LINGER: Duration = Duration::from_millis(100);
-
 /// The limits that the driver enforces itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
@@ -338,7 +335,8 @@ impl Driver {
         if broker.awaits_commit() {
             return true;
         }
-        let at = broker.has_changes().then(|| self.commits_at.get().unwrap_or_else(|| self.now() + LINGER));
+        let linger = || self.committer.as_ref().map_or(Duration::ZERO, Committer::linger);
+        let at = broker.has_changes().then(|| self.commits_at.get().unwrap_or_else(|| self.now() + linger()));
         self.commits_at.set(at);
         at.is_some_and(|at| at <= self.now())
     }

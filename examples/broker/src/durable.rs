@@ -26,6 +26,8 @@ pub(crate) fn open(
     now: Instant,
 ) -> Result<(Broker<Access>, Committer<Batch>), StoreError> {
     let store = RedbStore::open(dir)?;
+    // What is late on the disk is acknowledged before.
+    let config = BrokerConfig { waits_for_commits: sync == Sync::Always, ..config };
     let broker = restore(&store, dir, config, access, now)?;
     let status = broker.status();
     info!(sessions = status.sessions, stored = status.stored, retained = status.retained, %sync, "the database is open");

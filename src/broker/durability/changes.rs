@@ -28,8 +28,24 @@ impl Sessions {
     /// Begins a step at this time: what was changed before may be another batch.
     #[inline]
     pub(in crate::broker) fn begin_step(&mut self, now: Instant) {
+        if self.commits().is_some() {
+            self.begin_durable_step(now);
+        }
+    }
+
+    // Out of line, so that brokers that are not durable do not pay for it.
+    #[cold]
+    #[inline(never)]
+    fn begin_durable_step(&mut self, now: Instant) {
         if let Some(journal) = self.commits_mut().and_then(Commits::journal) {
             journal.begin_step(now);
+        }
+    }
+
+    /// Sets whether packets wait for batches.
+    pub(in crate::broker) fn set_waits_for_commits(&mut self, waits: bool) {
+        if let Some(journal) = self.commits_mut().and_then(Commits::journal) {
+            journal.set_waits(waits);
         }
     }
 

@@ -252,20 +252,36 @@ impl Deliveries {
     ) -> Token {
         let token = self.take_token();
         self.budget.add(stored.len());
-        let mut waiting =
-            Waiting { token, since: now, kind: Kind::Message(qos), expires_after, mark: 0, tries: 0, stored };
-        if let Some(durable) = effects.durable_mut() {
-            durable.accepted(&mut waiting);
+        let id = self.next_id();
+        self.start(
+            Waiting { token, since: now, kind: Kind::Message(qos), expires_after, mark: 0, tries: 0, stored },
+            starts_at,
+        );
+        if let Some(id) = id {
+            self.store_new(id, effects);
         }
-        self.begin_queued(waiting, starts_at, effects);
         token
+    }
+
+    /// Stores a message that was just sent and was not queued before.
+    pub(crate) fn store_new(&mut self, id: PacketId, effects: &mut Effects) {
+        if let (Some(durable), Some(flow)) = (effects.durable_mut(), self.outbound.get_mut(id)) {
+            durable.accepted_and_sent(id, flow);
+        }
     }
 
     /// Adds a message or request that was queued and is now sent, with the packet identifier
     /// [`next_id`](Self::next_id).
     pub(crate) fn begin_queued(&mut self, waiting: Waiting, starts_at: u64, effects: &mut Effects) {
-        let Waiting { token, since, kind, expires_after, mark, tries, stored } = waiting;
         let id = self.next_id();
+        self.start(waiting, starts_at);
+        if let (Some(durable), Some(id)) = (effects.durable_mut(), id) {
+            self.store(id, durable);
+        }
+    }
+
+    fn start(&mut self, waiting: Waiting, starts_at: u64) {
+        let Waiting { token, since, kind, expires_after, mark, tries, stored } = waiting;
         let stage = match kind {
             Kind::Message(qos) => Stage::of(qos),
             Kind::Subscribe(filters) => Stage::SubAck(filters),
@@ -275,9 +291,6 @@ impl Deliveries {
             (flow.mark, flow.tries, flow.stored) = (mark, tries, stored);
         } else {
             bug!("no packet identifier is free for {token}");
-        }
-        if let (Some(durable), Some(id)) = (effects.durable_mut(), id) {
-            self.store(id, durable);
         }
     }
 

@@ -278,6 +278,11 @@ impl Outbound {
         self.flows.get(id)
     }
 
+    /// As [`get`](Self::get), to set what a durable store has of the operation.
+    pub(crate) fn get_mut(&mut self, id: PacketId) -> Option<&mut Flow> {
+        self.flows.get_mut(id)
+    }
+
     /// Returns the operation with this token, unless its outcome was reported.
     pub(crate) fn find(&self, token: Token) -> Option<(PacketId, &Flow)> {
         self.flows.iter().find(|(_, flow)| flow.token == token && !flow.is_reported)

@@ -543,15 +543,29 @@ impl Engine {
             return self.enqueue_message(*limits, message, large, expires_after);
         };
         let starts_at = self.link.end();
-        let is_simple = self.link.sends_full_topics() && large.is_none() && !self.effects.stores();
+        let stores = self.effects.stores();
+        let is_simple =
+            self.link.sends_full_topics() && large.is_none() && (!stores || self.can_be_sent_and_stored(message));
         if let (true, Some(room)) = (is_simple, self.deliveries.room(limits.budget)) {
             // The stored packet is the same as the sent one.
             let delivery = Delivery::new(message.qos, id, false);
             if let Some(packet) = self.link.put_small(message, delivery, room.min(limits.max_packet_size))? {
-                return Ok(self.deliveries.begin_small(delivery.qos(), self.now, expires_after, starts_at, packet));
+                let token = self.deliveries.begin_small(delivery.qos(), self.now, expires_after, starts_at, packet);
+                if stores {
+                    self.deliveries.store_new(id, &mut self.effects);
+                }
+                return Ok(token);
             }
         }
         self.send_and_store(*limits, message, id, large, expires_after)
+    }
+
+    /// Returns whether a message of a session that is stored does not wait for a batch, and can be stored in the form of 5.0.
+    #[cold]
+    #[inline(never)]
+    fn can_be_sent_and_stored(&self, message: &MessageRef<'_>) -> bool {
+        !self.effects.new_message_waits(message.qos)
+            && (self.version() == Version::V5 || Stored::message_len(message, None, Version::V5).is_ok())
     }
 
     /// Sends a message whose stored packet differs from the sent one, or for which there may be no room.
@@ -604,7 +618,7 @@ impl Engine {
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
     ) -> Result<(), PublishError> {
-        if self.effects.stores() {
+        if self.effects.stores() && self.version() != Version::V5 {
             Stored::message_len(message, large, Version::V5)?; // the form in which it is stored
         }
         Ok(self.check_size(limits, Stored::message_len(message, large, self.version())?)?)

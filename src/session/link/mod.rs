@@ -190,13 +190,15 @@ impl Link {
     /// that wait to be put into it count.
     #[inline]
     pub(crate) fn has_room(&self, limits: &ConnectionLimits, effects: &Effects) -> bool {
-        match effects.durable() {
-            None => self.transmit.len() < limits.transmit_limit as usize,
-            Some(durable) => {
-                let held = durable.held().message_bytes() as usize;
-                self.transmit.len().saturating_add(held) < limits.transmit_limit as usize
-            }
-        }
+        let limit = limits.transmit_limit as usize;
+        self.transmit.len() < limit && (!effects.has_held() || self.has_room_beside_held(limit, effects))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn has_room_beside_held(&self, limit: usize, effects: &Effects) -> bool {
+        let held = effects.durable().map_or(0, |durable| durable.held().message_bytes() as usize);
+        self.transmit.len().saturating_add(held) < limit
     }
 
     /// Returns whether input is taken: not while too many answers are in the output. Other packets in the output do not

@@ -4,10 +4,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-use super::durable::{put_content, remove_message};
 use super::messages::Messages;
+use super::pairs::{put_content, put_stored, remove_message};
+use super::stored::Stored;
+use crate::codec::Version;
 use crate::session::link::held::WaitsFor;
 use crate::session::message_ref::MessageRef;
+use crate::session::token::Token;
 use crate::session::will::Will;
 use crate::store::{Batch, ChangeLog, Counter, Key};
 use crate::time::Instant;
@@ -20,6 +23,8 @@ use crate::time::Instant;
 pub(crate) struct Journal {
     pub(super) log: ChangeLog,
     max_uncommitted: u32,
+    /// Whether packets wait for batches at all.
+    waits: bool,
     /// The time that is added to the time of the caller, in microseconds: the clock of this process may be behind that
     /// of the process before.
     pub(super) skew: u64,
@@ -94,7 +99,28 @@ impl Journal {
     pub(super) fn of_one(log: ChangeLog, max_uncommitted: NonZeroU32, skew: u64) -> Self {
         let max_uncommitted = max_uncommitted.get();
         let (scratch, session) = (Vec::new(), Vec::new());
-        Self { log, max_uncommitted, skew, scratch, high_water: 1, session, mark: 0, shared: None }
+        Self { log, max_uncommitted, waits: true, skew, scratch, high_water: 1, session, mark: 0, shared: None }
+    }
+
+    /// Accepts a message that is stored for a session, and returns its number. In a shared store the message is the current
+    /// one, and its number is set; else it is put.
+    pub(super) fn accept(
+        &mut self,
+        is_shared: bool,
+        token: Token,
+        (since, expires_after): (Instant, u32),
+        stored: &mut Stored,
+        version: Version,
+    ) -> u64 {
+        if is_shared {
+            let number = self.refer_to_current();
+            stored.set_number(number);
+            return number;
+        }
+        let Self { log, scratch, .. } = self;
+        let put = &mut |key, value: &[u8]| log.insert(key, value);
+        put_stored(token.get(), since, expires_after, stored, version, scratch, put);
+        token.get()
     }
 }
 
@@ -122,10 +148,15 @@ impl Journal {
         Self { shared: Some(Box::new(shared)), ..Self::of_one(ChangeLog::after(batch), max_uncommitted, 0) }
     }
 
+    /// Sets whether packets wait for batches.
+    pub(crate) const fn set_waits(&mut self, waits: bool) {
+        self.waits = waits;
+    }
+
     /// Returns the size in bytes on the heap: of the changes that are not committed, and of what is known of messages.
     pub(crate) fn heap(&self) -> usize {
         let messages = self.shared.as_ref().map_or(0, |shared| shared.messages.heap());
-        self.log.uncommitted().saturating_add(messages).saturating_add(self.scratch.capacity())
+        self.log.heap().saturating_add(messages).saturating_add(self.scratch.capacity())
     }
 
     // Batches.
@@ -160,6 +191,11 @@ impl Journal {
     /// makes more of them.
     pub(crate) fn is_full(&self) -> bool {
         self.log.uncommitted() > self.max_uncommitted as usize
+    }
+
+    /// Returns whether packets wait for batches.
+    pub(super) const fn waits(&self) -> bool {
+        self.waits
     }
 
     /// Returns the number that a packet waits for, of a session that was last changed in the batch `changed_in`.

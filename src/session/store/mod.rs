@@ -3,6 +3,7 @@
 pub(super) mod durable;
 pub(super) mod journal;
 mod messages;
+mod pairs;
 pub(super) mod payload;
 pub(super) mod records;
 pub(super) mod restore;

@@ -74,6 +74,11 @@ impl StoredPayload {
         self.number
     }
 
+    /// Returns whether there is no payload.
+    pub(in crate::session) const fn has_number_only(&self) -> bool {
+        self.bytes.is_empty() && self.account.is_none()
+    }
+
     pub(in crate::session) const fn set_number(&mut self, number: u64) {
         self.number = number;
     }

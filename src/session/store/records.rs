@@ -140,8 +140,14 @@ impl MessageHead {
 /// Encodes the content of a message: without its QoS, RETAIN flag and subscription identifiers, which belong to a
 /// delivery.
 pub(crate) fn write_content(message: &MessageRef<'_>, payload: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
-    let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*message.properties };
-    let content = MessageRef { retain: false, properties: &properties, ..*message };
+    let without;
+    let properties = if message.properties.subscription_identifiers.is_empty() {
+        message.properties
+    } else {
+        without = PublishProperties { subscription_identifiers: List::EMPTY, ..*message.properties };
+        &without
+    };
+    let content = MessageRef { retain: false, properties, ..*message };
     content.as_publish(codec::Delivery::AtMostOnce, payload).encode(Version::V5, out).map(drop)
 }
 

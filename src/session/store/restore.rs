@@ -75,7 +75,7 @@ pub(crate) fn read_pairs<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         if last.as_ref().is_some_and(|last| last.as_ref() >= bytes) {
             return Err(error(RestoreErrorKind::Order));
         }
-        if last.is_none() && bytes != &*Key::FORMAT {
+        if last.is_none() && bytes != &*Key::FORMAT.bytes() {
             return Err(RestoreError::of(Key::FORMAT, RestoreErrorKind::Format));
         }
         let (kind, numbers) = Kind::split(bytes).ok_or_else(|| error(RestoreErrorKind::UnknownKey))?;

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::payload::PayloadAccount;
 use super::payload::StoredPayload;
 use crate::codec::{
-    self, Decoded, Delivery, EncodeError, Limits, Packet, PacketId, Publish, PublishParts, PublishProperties, Version,
+    self, Decoded, Delivery, EncodeError, Limits, Packet, PacketId, PacketType, Publish, PublishParts,
+    PublishProperties, Version,
 };
 use crate::session::deliveries::packet_id::MAX_KEPT;
 use crate::session::message_ref::MessageRef;
@@ -55,11 +56,17 @@ impl Stored {
     /// Removes the packet. The buffer of a small packet is reused.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        // The payload is rarely there, and this spares the call that drops it.
-        if self.payload.is_some() {
-            self.payload = None;
+        let mut most = MAX_KEPT;
+        // This spares the call that drops what is rarely there. What a number was in serves the next one.
+        if let Some(payload) = &mut self.payload {
+            if payload.has_number_only() {
+                payload.set_number(0);
+                most = MAX_KEPT.saturating_sub(size_of::<StoredPayload>());
+            } else {
+                self.payload = None;
+            }
         }
-        if self.packet.capacity() > MAX_KEPT {
+        if self.packet.capacity() > most {
             self.packet = Vec::new();
         } else {
             self.packet.clear();
@@ -69,7 +76,7 @@ impl Stored {
     /// Returns the number of bytes that are kept for the next packet after [`clear`](Self::clear).
     #[inline]
     pub(crate) const fn kept(&self) -> usize {
-        self.packet.capacity()
+        self.packet.capacity().wrapping_add(if self.payload.is_some() { size_of::<StoredPayload>() } else { 0 })
     }
 
     /// Stores a message. `large`, if present, is stored by reference and replaces the payload of the message.
@@ -153,6 +160,26 @@ impl Stored {
             Some(Packet::Publish(publish)) => Some(publish),
             _ => None,
         }
+    }
+
+    /// Returns the RETAIN flag if the packet is a PUBLISH without properties; `None` if it has properties or is another
+    /// packet.
+    pub(crate) fn retain_without_properties(&self, version: Version) -> Option<bool> {
+        let (&first, rest) = self.packet.split_first()?;
+        if first >> 4 != PacketType::Publish as u8 {
+            return None;
+        }
+        if version == Version::V5 {
+            // The length of the properties follows the packet identifier, and that the topic name.
+            let remaining_length = rest.iter().position(|byte| byte & 0x80 == 0)?;
+            let (topic, rest) = rest.get(remaining_length.checked_add(1)?..)?.split_first_chunk::<2>()?;
+            let has_id = first & 0x06 != 0;
+            let before = usize::from(u16::from_be_bytes(*topic)).saturating_add(if has_id { 2 } else { 0 });
+            if *rest.get(before)? != 0 {
+                return None;
+            }
+        }
+        Some(first & 0x01 != 0)
     }
 
     /// Returns the bytes of the packet.

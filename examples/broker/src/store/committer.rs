@@ -30,6 +30,10 @@ const MAX_EARLY: usize = 32 * 1024 * 1024;
 /// With [`Sync::Every`], a commit begins before its time when this many bytes wait.
 const FULL: usize = 8 * 1024 * 1024;
 
+/// The time for which changes that no packet waits for gather in the broker, at most: those of a message that is delivered soon
+/// leave nothing.
+const LINGER: Duration = Duration::from_millis(100);
+
 /// The pause between two attempts to write to a disk that is full.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -75,6 +79,15 @@ pub(crate) enum Sync {
     /// At once; it is on the disk after this time at the latest, and what was acknowledged in it may be lost in a crash of the
     /// program or of the machine. What is there after a crash is the state at an earlier time, as a whole.
     Every(Duration),
+}
+
+impl Sync {
+    fn linger(self) -> Duration {
+        match self {
+            Self::Always => LINGER,
+            Self::Every(interval) => LINGER.min(interval / 2),
+        }
+    }
 }
 
 impl FromStr for Sync {
@@ -193,6 +206,12 @@ impl<B: Batch> Committer<B> {
         }
     }
 
+    /// Returns how long changes that no packet waits for are to gather in the broker. With [`Sync::Every`] this is a part of the
+    /// time after which they are on the disk.
+    pub(crate) fn linger(&self) -> Duration {
+        self.shared.sync.linger()
+    }
+
     /// Hands over a batch. Batches that wait together are committed together.
     pub(crate) fn submit(&self, batch: B) {
         self.shared.submit(batch);
@@ -308,7 +327,7 @@ impl<B: Batch> Shared<B> {
             };
             let wait = match self.sync {
                 Sync::Every(interval) if !queue.is_closed && self.size.load(Ordering::Relaxed) < FULL => {
-                    interval.saturating_sub(since.elapsed())
+                    interval.saturating_sub(self.sync.linger()).saturating_sub(since.elapsed())
                 }
                 Sync::Every(_) | Sync::Always => Duration::ZERO,
             };
@@ -326,7 +345,7 @@ impl<B: Batch> Shared<B> {
         loop {
             let (is_last, begin) = (self.lock().is_closed, Instant::now());
             let committed = match group {
-                [batch] => store.commit(batch.changes().map(|(change, _)| change)),
+                [batch] => store.commit(sorted(batch.changes().map(|(change, _)| change))),
                 _ => store.commit(merge(group)),
             };
             match committed {
@@ -392,9 +411,14 @@ fn merge<B: Batch>(group: &[B]) -> impl Iterator<Item = Change<'_>> {
             Entry::Occupied(mut entry) => entry.get_mut().0 = value,
         }
     }
-    let mut merged: Vec<_> = merged.into_iter().map(|(key, (value, _))| (key, value)).collect();
-    merged.sort_unstable_by_key(|&(key, _)| key);
-    merged.into_iter()
+    sorted(merged.into_iter().map(|(key, (value, _))| (key, value)))
+}
+
+/// Returns changes in the order of their keys, so that those of neighbors in the database follow one another.
+fn sorted<'a>(changes: impl Iterator<Item = Change<'a>>) -> impl Iterator<Item = Change<'a>> {
+    let mut changes: Vec<_> = changes.collect();
+    changes.sort_unstable_by_key(|&(key, _)| key);
+    changes.into_iter()
 }
 
 /// Wakes the task that waits for a report, if there is one.
