@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use super::counters::DropReason;
+use super::local::LocalSubscription;
 use super::principal::Principal;
 use super::slab::Key;
 use crate::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, ReasonCode, SubAckReasonCode, Subscription, Version};
@@ -480,6 +481,13 @@ pub enum Notice<'a> {
         /// The reason: with Not authorized the will lay under `$SYS/`, where only the broker itself publishes, and was
         /// dropped. With anything else, such as Quota exceeded, it went to its subscribers, but could not be retained.
         reason_code: PubAckReasonCode,
+    },
+    /// A message for a [subscription](super::Broker::subscribe) of the embedding program was dropped.
+    LocalDropped {
+        /// The subscription.
+        subscription: LocalSubscription,
+        /// The reason.
+        reason: DropReason,
     },
     /// A message to a client was dropped.
     Dropped {

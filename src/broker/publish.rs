@@ -17,11 +17,13 @@ use super::lifecycle;
 use super::memory_use;
 use super::pending_decisions::{PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
+use super::router::published_by::PublishedBy;
 use super::router::retained::Reference;
 use super::router::retained_message::{Publisher, RetainedMessage};
 use super::router::{self, Outcome, Published, is_own};
 use super::session::Session;
 use super::sessions::Sessions;
+use super::slab::Key;
 use super::timers::Due;
 use crate::codec::{List, PacketId, PubAckReasonCode, PublishProperties, Version};
 use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will, WillInStore};
@@ -42,6 +44,14 @@ pub(super) enum Publishing<'a> {
 }
 
 impl<'a> Publishing<'a> {
+    /// Whoever has published the message, for the router.
+    const fn published_by(self) -> PublishedBy {
+        match self.session() {
+            Some(index) => PublishedBy::Session(index),
+            None => PublishedBy::Broker,
+        }
+    }
+
     /// The session that the message comes by.
     const fn session(self) -> Option<SessionIndex> {
         match self {
@@ -216,7 +226,7 @@ pub(super) fn begin(
     }
     let will = if let Publishing::Will(_, client_id, _) = publishing { Some(client_id) } else { None };
     cx.sessions.begin_publication(publishing.stored());
-    match route(cx, publishing.session(), will, publish, large) {
+    match route(cx, publishing.published_by(), will, publish, large) {
         Ok(Published::Done(outcome)) => Some(Ok(outcome)),
         Ok(Published::Spreading(spread)) => start(cx, publishing, publish, State::Spreading(spread)),
         Err(reason_code) => Some(Err(reason_code)),
@@ -294,9 +304,9 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
     let Publication { source, state, stored } = publication;
     cx.sessions.begin_publication(*stored);
     let from = match source {
-        Source::Client { session, .. } => cx.sessions.get_by_key(*session).map(|(index, _)| index),
-        Source::Will { session, .. } => session.and_then(|key| cx.sessions.get_by_key(key)).map(|(index, _)| index),
-        Source::Broker => None,
+        Source::Client { session, .. } => published_by_client(cx, Some(*session)),
+        Source::Will { session, .. } => published_by_client(cx, *session),
+        Source::Broker => PublishedBy::Broker,
     };
     let message = match state {
         State::Spreading(spread) => {
@@ -308,11 +318,11 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
                 let message = MessageRef::of(&publish);
                 let payload = shared.map_or(message.payload, |payload| payload);
                 let content = Content { message, payload, since, expires_after };
-                end_stored(cx, from, Some(content), spread.retained());
+                end_stored(cx, from.session(), Some(content), spread.retained());
             }
             jobs::walk::wake_waiting(cx, spread.number());
             if let Some((publish, ..)) = spread.message().message(cx.now) {
-                end(cx, source, from, publish.topic, publish.retain, Ok(outcome));
+                end(cx, source, from.session(), publish.topic, publish.retain, Ok(outcome));
             }
             return Progress::Done;
         }
@@ -327,7 +337,7 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
         if publish.retain {
             remove_retained(cx, publish.topic);
         }
-        end_stored(cx, from, None, None);
+        end_stored(cx, from.session(), None, None);
         Ok(Published::Done(Outcome { has_subscribers: true, ..Outcome::default() }))
     } else {
         let will = if let Source::Will { client_id, .. } = source { Some(&**client_id) } else { None };
@@ -342,8 +352,14 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
         Ok(Published::Done(outcome)) => Ok(outcome),
         Err(reason_code) => Err(reason_code),
     };
-    end(cx, source, from, publish.topic, publish.retain, done);
+    end(cx, source, from.session(), publish.topic, publish.retain, done);
     Progress::Done
+}
+
+/// The client that a session belongs to as a publisher.
+fn published_by_client(cx: &Context<'_>, session: Option<Key>) -> PublishedBy {
+    let session = session.and_then(|key| cx.sessions.get_by_key(key));
+    session.map_or(PublishedBy::Gone, |(index, _)| PublishedBy::Session(index))
 }
 
 /// A message that was a job has gone to all subscribers, or could not be published.
@@ -379,7 +395,7 @@ fn end(
 /// is forwarded all the same if it cannot be retained.
 fn route(
     cx: &mut Context<'_>,
-    from: Option<SessionIndex>,
+    from: PublishedBy,
     will: Option<&str>,
     publish: &MessageRef<'_>,
     large: Option<Bytes>,
@@ -395,7 +411,7 @@ fn route(
         Ok(None) => {}
         Err(reason_code) => {
             let Some(client_id) = will else {
-                end_stored(cx, from, None, None);
+                end_stored(cx, from.session(), None, None);
                 return Err(reason_code);
             };
             count_refused(cx);
@@ -412,7 +428,7 @@ fn route(
         let payload = large.as_deref().unwrap_or(publish.payload);
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let content = Content { message: *publish, payload, since: cx.now, expires_after };
-        end_stored(cx, from, Some(content), retained);
+        end_stored(cx, from.session(), Some(content), retained);
     }
     done
 }
@@ -441,12 +457,12 @@ fn end_stored(
     }
 }
 
-/// Removes the retained message of a topic, if there is one.
-fn remove_retained(cx: &mut Context<'_>, topic: TopicName<'_>) {
-    if let Some(removed) = cx.router.remove_retained(cx.sessions, topic) {
-        cx.timers.remove(Due::Retained(removed.topic()));
-        memory_use::count_publishers(cx);
-    }
+/// Removes the retained message of a topic; returns whether there was one.
+pub(super) fn remove_retained(cx: &mut Context<'_>, topic: TopicName<'_>) -> bool {
+    let Some(removed) = cx.router.remove_retained(cx.sessions, topic) else { return false };
+    cx.timers.remove(Due::Retained(removed.topic()));
+    memory_use::count_publishers(cx);
+    true
 }
 
 /// Acknowledges a message, if its QoS asks for that.

@@ -677,6 +677,7 @@ impl Policy for Witness {
                 assert!(!client_id.is_empty(), "it is known whose message was dropped");
                 self.drops += 1;
             }
+            Notice::LocalDropped { .. } => self.drops += 1,
             _ => {}
         }
         self.notices.push(notice_line(&notice));
@@ -703,6 +704,7 @@ fn notice_line(notice: &Notice<'_>) -> String {
         }
         Notice::SessionEnded { client_id } => format!("{client_id} session ended"),
         Notice::Dropped { client_id, reason } => format!("{client_id} dropped: {reason:?}"),
+        Notice::LocalDropped { reason, .. } => format!("for the program, dropped: {reason:?}"),
         Notice::WillRefused { client_id, topic, reason_code } => {
             format!("{client_id} will refused: {topic} {:02x}", ReasonCode::from(*reason_code).value())
         }
