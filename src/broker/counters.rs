@@ -22,7 +22,8 @@ pub struct Counters {
     pub messages_refused: u64,
     /// Wills that were published.
     pub wills: u64,
-    /// Wills under `$SYS/` that were dropped when they were due: only the broker itself publishes there.
+    /// Wills that were dropped when they were due: under `$SYS/`, where only the broker itself publishes, or refused by
+    /// [`Policy::will`](super::Policy::will).
     pub wills_refused: u64,
     /// Connections that were opened.
     pub connections: u64,

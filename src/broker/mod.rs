@@ -108,6 +108,7 @@ mod lifecycle;
 mod listing;
 mod local;
 mod memory_use;
+mod mount;
 mod pending_codes;
 mod pending_decisions;
 mod pieces;
@@ -141,6 +142,7 @@ use self::durability::restore::Pairs;
 use self::jobs::ring::Jobs;
 pub use self::listing::{Cursor, Page, SessionInfo, SubscriptionInfo};
 pub use self::local::{LocalMessage, LocalSubscription, SubscribeError, SubscribeOptions};
+pub use self::mount::{MountPoint, MountPointError};
 pub use self::policy::{
     Admission, AllowAll, Answer, AuthStep, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy, Refusal,
     TakeOver, UnknownDecision,

@@ -1,6 +1,7 @@
 //! Messages and wills that clients publish.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -15,6 +16,7 @@ use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
 use super::lifecycle;
 use super::memory_use;
+use super::mount::MountPoint;
 use super::pending_decisions::{PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
 use super::router::published_by::PublishedBy;
@@ -26,7 +28,9 @@ use super::sessions::Sessions;
 use super::slab::Key;
 use super::timers::Due;
 use crate::codec::{List, PacketId, PubAckReasonCode, PublishProperties, Version};
-use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will, WillInStore};
+use crate::session::{
+    AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Topic, Will, WillInStore,
+};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -102,7 +106,24 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
     if !message.properties.user_properties.is_empty() {
         cx.work().spend(Work::units_of_pairs(message.properties.user_properties.len()));
     }
-    let Some(client) = cx.sessions.get(index).and_then(Session::client) else {
+    let session = cx.sessions.get(index);
+    let (full, mounted);
+    let message = match session.and_then(Session::mount) {
+        None => message,
+        Some(mount) => match full_names(mount, message) {
+            Some(names) => {
+                full = names;
+                mounted = with_names(message, &full);
+                &mounted
+            }
+            None => {
+                let reason_code = PubAckReasonCode::TopicNameInvalid;
+                notify_refused(cx, index, message.topic.name(), reason_code);
+                return acknowledge(cx, index, message.ack_handle, reason_code);
+            }
+        },
+    };
+    let Some(client) = session.and_then(Session::client) else {
         return bug!("a session that receives a message has a connection");
     };
     let (connection, version) = (client.connection, client.version);
@@ -133,6 +154,28 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
             }
         },
     }
+}
+
+/// The topic and the Response Topic of a message in full; `None` if one is too long.
+#[cold]
+fn full_names(mount: &MountPoint, message: &ReceivedMessage<'_>) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+    let topic = mount.topic(message.topic.name())?;
+    match message.properties.response_topic {
+        Some(response_topic) => Some((topic, Some(mount.topic(response_topic)?))),
+        None => Some((topic, None)),
+    }
+}
+
+/// The message with other topics.
+#[cold]
+fn with_names<'m>(
+    message: &ReceivedMessage<'m>,
+    (topic, response_topic): &'m (Vec<u8>, Option<Vec<u8>>),
+) -> ReceivedMessage<'m> {
+    let topic = Topic::Named(TopicName::validated(topic));
+    let response_topic = response_topic.as_deref().map(TopicName::validated);
+    let properties = PublishProperties { response_topic, ..message.properties };
+    ReceivedMessage { topic, properties, ..message.clone() }
 }
 
 /// The policy has decided on a message that has waited for the decision. The time counts \[MQTT-3.3.2-6\].
@@ -487,12 +530,14 @@ pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Wil
     cx.work().spend(router::cost_of_copy(&publish));
     cx.work().spend_more_bytes(client_id.len());
     let stored = cx.sessions.take_published_will();
-    if is_own(publish.topic) {
+    let decision =
+        if is_own(publish.topic) { PubAckReasonCode::NotAuthorized } else { cx.policy.will(&client_id, will) };
+    if decision.is_error() {
         cx.sessions.begin_publication(StoredPublication::of_will(stored));
         end_stored(cx, None, None, None);
         let counters = cx.sessions.counters_mut();
         counters.wills_refused = counters.wills_refused.wrapping_add(1);
-        return notify_will_refused(cx, &client_id, &will.topic, PubAckReasonCode::NotAuthorized);
+        return notify_will_refused(cx, &client_id, &will.topic, decision);
     }
     let counters = cx.sessions.counters_mut();
     counters.wills = counters.wills.wrapping_add(1);

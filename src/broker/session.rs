@@ -8,6 +8,7 @@ use bytes::Buf;
 
 use super::account::StoredMessages;
 use super::jobs::turns::PrincipalIndex;
+use super::mount::MountPoint;
 use super::policy::{Client, ConnectionId};
 use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
@@ -72,6 +73,8 @@ struct Rare {
     other_owner: Option<Option<Arc<str>>>,
     /// Whether the session is that of a subscription of the embedding program: it has no client.
     is_local: bool,
+    /// The topic under which the client lives.
+    mount: Option<MountPoint>,
 }
 
 /// What a session is given.
@@ -150,6 +153,24 @@ impl Session {
     /// Whether the session is that of a subscription of the embedding program.
     pub(super) fn is_local(&self) -> bool {
         self.rare.as_deref().is_some_and(|rare| rare.is_local)
+    }
+
+    /// The topic under which the client lives, if that is not the whole of the tree.
+    #[inline]
+    pub(super) fn mount(&self) -> Option<&MountPoint> {
+        self.rare.as_deref().and_then(|rare| rare.mount.as_ref())
+    }
+
+    /// Whether the client lives under this topic: a session with subscriptions keeps its mount point.
+    pub(super) fn has_mount(&self, mount: Option<&MountPoint>) -> bool {
+        self.subscriptions.is_empty() || self.mount() == mount
+    }
+
+    /// Sets the topic under which the client of a restored session lives.
+    pub(super) fn set_mount(&mut self, mount: MountPoint) {
+        self.rare.get_or_insert_default().mount = Some(mount);
+        self.set_plain();
+        self.is_settled = false;
     }
 
     /// Whether there is somebody now who takes messages: the client is connected, or it is the embedding program.
@@ -390,12 +411,14 @@ impl Session {
     }
 
     /// A client was accepted into the session, which is resumed or new.
-    pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>) {
+    pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>, mount: Option<MountPoint>) {
         self.connection = Some(connection);
         self.is_settled = false;
         let owner = if self.server.is_resumed() { self.owner() } else { user_name.as_ref() };
         let other_owner = (owner != user_name.as_ref()).then(|| owner.cloned());
-        self.rare = other_owner.is_some().then(|| Box::new(Rare { other_owner, ..Rare::default() }));
+        let has_rare = other_owner.is_some() || mount.is_some();
+        self.rare = has_rare.then(|| Box::new(Rare { other_owner, is_local: false, mount }));
+        self.set_plain();
         self.user_name = user_name;
         self.counted_sent = 0;
     }
@@ -436,7 +459,10 @@ impl Session {
 
     /// Sets whether a copy of a message needs no more than the session itself.
     fn set_plain(&mut self) {
-        self.is_plain = matches!(self.standing, Standing::Usual) && self.walk.is_none() && !self.is_local();
+        self.is_plain = matches!(self.standing, Standing::Usual)
+            && self.walk.is_none()
+            && !self.is_local()
+            && self.mount().is_none();
     }
 
     /// Whether the session has grown although there was no room for that: it gets no more copies of messages until there is.
@@ -514,7 +540,8 @@ impl Session {
         let user_name = self.user_name.as_ref().map_or(0, of);
         let rare = self.rare.as_deref().map_or(0, |rare| {
             let other_owner = rare.other_owner.as_ref().and_then(Option::as_ref);
-            core::mem::size_of::<Rare>().saturating_add(other_owner.map_or(0, of))
+            let mount = rare.mount.as_ref().map_or(0, |mount| mount.as_bytes().len().saturating_add(ARC));
+            core::mem::size_of::<Rare>().saturating_add(other_owner.map_or(0, of)).saturating_add(mount)
         });
         let own = subscriptions.saturating_add(user_name).saturating_add(rare);
         let own = own.saturating_add(self.server.heap_without_buffers(has_more));

@@ -15,6 +15,7 @@ use super::inbox::Inbox;
 use super::index::SessionIndex;
 use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
+use super::mount::MountPoint;
 use super::policy::ConnectionId;
 use super::ready::ReadyQueue;
 use super::router::retained_walk::RetainedWalk;
@@ -421,11 +422,17 @@ impl Sessions {
     }
 
     /// A client was accepted into a session, which is resumed or new.
-    pub(super) fn attach(&mut self, index: SessionIndex, connection: ConnectionId, user_name: Option<Arc<str>>) {
+    pub(super) fn attach(
+        &mut self,
+        index: SessionIndex,
+        connection: ConnectionId,
+        user_name: Option<Arc<str>>,
+        mount: Option<MountPoint>,
+    ) {
         let Some(session) = self.slab.get_mut(index.get()) else {
             return bug!("a session exists while a client is accepted into it");
         };
-        session.attach(connection, user_name);
+        session.attach(connection, user_name, mount);
         self.clients = self.clients.saturating_add(1);
     }
 
@@ -493,6 +500,11 @@ impl Sessions {
             }
             if again.is_local() {
                 self.inbox.note(index);
+            }
+            if let Some(mount) = again.mount().cloned() {
+                let (qos, retain) = (copies.qos().min(options.qos), copies.retain() && options.retain_as_published);
+                let deliver = |copies: &Copies<'_>| self.deliver_other(index, copies, qos, retain, identifiers);
+                return copies.mounted(mount.as_bytes(), deliver).unwrap_or(false);
             }
             session = again;
         }

@@ -34,6 +34,7 @@ use crate::session::{
     PublishError, RestoredDeliveries, ServerRecord, StoredWill, Transmit, Waiting, Will,
 };
 use crate::time::Instant;
+use crate::topic::TopicName;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
 pub(crate) struct Copies<'a> {
@@ -80,6 +81,20 @@ impl<'a> Copies<'a> {
     /// Sets the mark of the copies that are stored from now on.
     pub(crate) const fn set_mark(&mut self, mark: u32) {
         self.mark = mark;
+    }
+
+    /// Delivers the message as a client under a mount point sees it: without that at the beginning of the topic and of the
+    /// Response Topic. `None` if the message is not under it, or if its topic begins with `$` behind it.
+    #[cold]
+    pub(crate) fn mounted<T>(&mut self, mount: &[u8], deliver: impl FnOnce(&Copies<'_>) -> T) -> Option<T> {
+        let own = |topic: TopicName<'a>| topic.as_bytes().strip_prefix(mount).filter(|own| !own.is_empty());
+        let topic = TopicName::validated(own(self.message.topic).filter(|own| own.first() != Some(&b'$'))?);
+        let response_topic = self.message.properties.response_topic.and_then(own).map(TopicName::validated);
+        let properties = PublishProperties { response_topic, ..*self.message.properties };
+        let Self { now, ref message, ref large, expires_after, mark, ref account, ref mut encoded } = *self;
+        let message = MessageRef { topic, properties: &properties, ..*message };
+        let (large, account) = (large.clone(), account.clone());
+        Some(deliver(&Copies { now, message, large, expires_after, mark, account, encoded }))
     }
 
     /// Returns the QoS with which the message was published.

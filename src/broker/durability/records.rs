@@ -47,27 +47,40 @@ pub(in crate::broker) struct SubscriptionRecord<'a> {
     pub(in crate::broker) options: SubscriptionOptions,
     /// The subscription identifier, or 0.
     pub(in crate::broker) identifier: u32,
+    /// The size of the mount point of the client, with the `/` behind: what the filter begins with. 0 for none.
+    pub(in crate::broker) mount: u16,
     /// The filter, with its share name.
     pub(in crate::broker) filter: TopicFilter<'a>,
 }
 
 const NO_LOCAL: u8 = 0x04;
 const RETAIN_AS_PUBLISHED: u8 = 0x08;
+const MOUNTED: u8 = 0x10;
 
 /// The largest subscription identifier \[MQTT-3.8.2.1.2\].
 const MAX_IDENTIFIER: u32 = 268_435_455;
 
 impl<'a> SubscriptionRecord<'a> {
-    pub(in crate::broker) const fn new(filter: TopicFilter<'a>, subscriber: &Subscriber) -> Self {
+    pub(in crate::broker) const fn new(filter: TopicFilter<'a>, subscriber: &Subscriber, mount: u16) -> Self {
         let Subscriber { identifier, options, .. } = *subscriber;
-        Self { options, identifier, filter }
+        Self { options, identifier, mount, filter }
+    }
+
+    /// The mount point of the client, with the `/` behind.
+    pub(in crate::broker) fn mount_point(&self) -> Option<&'a [u8]> {
+        let mount = self.filter.without_share().as_bytes().get(..usize::from(self.mount))?;
+        (!mount.is_empty()).then_some(mount)
     }
 
     pub(in crate::broker) fn write(&self, out: &mut Vec<u8>) {
         let SubscriptionOptions { qos, no_local, retain_as_published } = self.options;
         let flag = |is_set, flag| if is_set { flag } else { 0 };
-        out.push(qos as u8 | flag(no_local, NO_LOCAL) | flag(retain_as_published, RETAIN_AS_PUBLISHED));
+        let options = flag(no_local, NO_LOCAL) | flag(retain_as_published, RETAIN_AS_PUBLISHED);
+        out.push(qos as u8 | options | flag(self.mount != 0, MOUNTED));
         out.extend(self.identifier.to_be_bytes());
+        if self.mount != 0 {
+            out.extend(self.mount.to_be_bytes());
+        }
         out.extend(self.filter.as_bytes());
     }
 
@@ -75,7 +88,8 @@ impl<'a> SubscriptionRecord<'a> {
     pub(in crate::broker) fn read(value: &'a [u8]) -> Option<Self> {
         let mut fields = Fields::new(value);
         let (flags, identifier) = (fields.u8()?, fields.u32()?);
-        let qos = QoS::try_from(flags & !(NO_LOCAL | RETAIN_AS_PUBLISHED)).ok()?;
+        let qos = QoS::try_from(flags & !(NO_LOCAL | RETAIN_AS_PUBLISHED | MOUNTED)).ok()?;
+        let mount = if flags & MOUNTED == 0 { 0 } else { u16::from_be_bytes([fields.u8()?, fields.u8()?]) };
         // Earlier versions allow more filters than 5.0.
         let filter = fields.rest();
         if check_filter(filter, DisallowedCodePoints::Accept, false).is_some() {
@@ -84,7 +98,9 @@ impl<'a> SubscriptionRecord<'a> {
         let filter = TopicFilter::validated(filter);
         let (no_local, retain_as_published) = (flags & NO_LOCAL != 0, flags & RETAIN_AS_PUBLISHED != 0);
         let options = SubscriptionOptions { qos, no_local, retain_as_published };
-        (identifier <= MAX_IDENTIFIER).then_some(Self { options, identifier, filter })
+        let record = Self { options, identifier, mount, filter };
+        let is_mounted = record.mount_point().is_some_and(|mount| mount.ends_with(b"/"));
+        (identifier <= MAX_IDENTIFIER && is_mounted == (flags & MOUNTED != 0)).then_some(record)
     }
 }
 
@@ -112,10 +128,17 @@ mod tests {
         for (no_local, retain_as_published) in [(false, false), (true, false), (false, true)] {
             let options = SubscriptionOptions { qos: QoS::AtLeastOnce, no_local, retain_as_published };
             let filter = TopicFilter::new("$share/group/a/+/#").unwrap();
-            let record = SubscriptionRecord { options, identifier: MAX_IDENTIFIER, filter };
+            for mount in [0, 2] {
+                let record = SubscriptionRecord { options, identifier: MAX_IDENTIFIER, mount, filter };
+                let mut bytes = Vec::new();
+                record.write(&mut bytes);
+                assert_eq!(SubscriptionRecord::read(&bytes), Some(record));
+                assert_eq!(record.mount_point(), (mount != 0).then_some(&b"a/"[..]));
+            }
+            let record = SubscriptionRecord { options, identifier: 1, mount: 3, filter };
             let mut bytes = Vec::new();
             record.write(&mut bytes);
-            assert_eq!(SubscriptionRecord::read(&bytes), Some(record));
+            assert_eq!(SubscriptionRecord::read(&bytes), None, "a mount point ends with a level");
         }
         assert_eq!(SubscriptionRecord::read(b"\x01\0\0\0\0"), None);
     }

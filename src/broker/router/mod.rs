@@ -46,7 +46,7 @@ use super::secret::Use;
 use super::session::Session;
 use super::sessions::Sessions;
 use super::slab::Key;
-use crate::codec::{List, PubAckReasonCode, PublishProperties, QoS, UserProperty};
+use crate::codec::{List, PubAckReasonCode, Publish, PublishProperties, QoS, UserProperty};
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
@@ -570,6 +570,12 @@ impl Router {
         if message.is_expired(now) {
             return sessions.drop_copy(index, DropReason::Expired);
         }
+        // It is stored as the client has seen it.
+        let mount = sessions.get(index).and_then(Session::mount);
+        let full = |topic: TopicName<'_>| mount.and_then(|mount| mount.topic(topic));
+        let (topic, response_topic) = (full(publish.topic), publish.properties.response_topic.and_then(full));
+        let topic = topic.as_deref().map_or(publish.topic, TopicName::validated);
+        let response_topic = response_topic.as_deref().map(TopicName::validated).or(publish.properties.response_topic);
         // The time in the queue counts [MQTT-3.3.2-6]. Before 5.0 the packet does not have the interval.
         let left = match message.expires_after {
             u32::MAX => u32::MAX,
@@ -582,8 +588,10 @@ impl Router {
         let properties = PublishProperties {
             message_expiry_interval: (left != u32::MAX).then_some(left),
             subscription_identifiers: List::EMPTY,
+            response_topic,
             ..publish.properties
         };
+        let publish = Publish { topic, ..publish };
         let publish =
             MessageRef { qos: mark.qos, retain: mark.retain, properties: &properties, ..MessageRef::of(&publish) };
         // The message is decoded, and written for another session.
