@@ -429,6 +429,17 @@ impl<P: Policy> Broker<P> {
 
     /// Ends a subscription of the embedding program; returns whether there was one. Its messages that were not taken are
     /// dropped, and counted as [`DropReason::SessionEnded`], but for those of a shared subscription, which go to another member.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::{Instant, QoS};
+    /// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+    /// # let (now, mut broker) = (Instant::EPOCH, Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// let alarms = broker.subscribe(now, "plant/+/alarm", QoS::AtLeastOnce)?;
+    /// assert!(broker.unsubscribe(now, alarms) && !broker.unsubscribe(now, alarms));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn unsubscribe(&mut self, now: Instant, subscription: LocalSubscription) -> bool {
         let mut cx = self.at(now);
         let was_subscribed = embedder::unsubscribe(&mut cx, subscription.key());
@@ -444,6 +455,22 @@ impl<P: Policy> Broker<P> {
     /// [`next_ready`](Self::next_ready). Messages that have expired are dropped; if they are as many as the
     /// [work of a call](BrokerConfig::work_per_call), others come after the next [`poll`](Self::poll), whose
     /// [`deadline`](Self::deadline) is at once.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+    /// # let (now, mut broker) = (Instant::EPOCH, Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// let requests = broker.subscribe(now, "gateway/ping", QoS::AtMostOnce)?;
+    /// # broker.publish(now, &Message::new("gateway/ping", "7"))?;
+    /// while let Some((subscription, message)) = broker.next_message() {
+    ///     if subscription == requests {
+    ///         broker.publish(now, &Message::new("gateway/pong", message.payload().clone()))?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn next_message(&mut self) -> Option<(LocalSubscription, LocalMessage)> {
         if !self.sessions.inbox().is_waiting() {
             return None;
