@@ -48,8 +48,13 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
         client_id
     };
     cx.work().spend_more_bytes(client_id.len().saturating_mul(3)); // it is copied, looked up, and entered
+    let user_name = grant.user_name.as_deref();
+    grant.mount = cx.policy.mount_point(Client { connection: id, id: &client_id, user_name, version });
+    let mount = grant.mount.clone();
     let known = cx.registry.find(cx.sessions, &client_id);
-    let goes_on = |session: &Session| !clean_start && session.server().outlives_connection(now);
+    let goes_on = |session: &Session| {
+        !clean_start && session.server().outlives_connection(now) && session.has_mount(mount.as_ref())
+    };
     // Those that have ended take memory until they are taken apart.
     let is_full = known.is_none()
         && (cx.sessions.len() >= cx.config.max_sessions || {
@@ -220,7 +225,7 @@ const ACCEPT: u64 = 4;
 
 /// Accepts a client into this session or, without one, into a new session.
 fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIndex>, client_id: &str, grant: Grant) {
-    let Grant { accept, user_name, .. } = grant;
+    let Grant { accept, user_name, mount, .. } = grant;
     cx.work().spend(ACCEPT);
     let Some(connecting) = cx.connections.connecting(id) else {
         return bug!("a connection is a connecting one while its client is accepted");
@@ -233,6 +238,11 @@ fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIn
         return bug!("a connection is a connecting one while its client is accepted");
     };
     let acceptor = connecting.acceptor();
+    if let Some(mount) = &mount
+        && !acceptor.mount_will(mount.as_bytes())
+    {
+        return lifecycle::refuse_with(cx, id, ConnAckReasonCode::TopicNameInvalid);
+    }
     let exists = known.is_some();
     let index = known.or_else(|| {
         let mut session = acceptor.new_session();
@@ -264,7 +274,7 @@ fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIn
     if let Some(session) = cx.sessions.get_mut(index) {
         session.set_busy(is_busy);
     }
-    cx.sessions.attach(index, id, user_name);
+    cx.sessions.attach(index, id, user_name, mount);
     enter_principal(cx, id, index, name);
     cx.connections.attach(id, index);
     memory_use::count_connection(cx, id);

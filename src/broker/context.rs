@@ -4,9 +4,11 @@ use super::config::BrokerConfig;
 use super::connections::Connections;
 use super::jobs::ring::Jobs;
 use super::jobs::work::Work;
+use super::local::LocalSubscription;
 use super::policy::{Notice, Policy};
 use super::registry::Registry;
 use super::router::Router;
+use super::session::Session;
 use super::sessions::Sessions;
 use super::timers::Timers;
 use crate::time::Instant;
@@ -37,7 +39,14 @@ impl Context<'_> {
     /// Tells the policy about copies of messages that were dropped.
     pub(super) fn notify_drops(&mut self) {
         for (index, reason) in self.sessions.take_drops() {
-            let client_id = self.sessions.client_id(index).unwrap_or_default();
+            let session = self.sessions.get(index);
+            if session.is_some_and(Session::is_local)
+                && let Some(key) = self.sessions.key(index)
+            {
+                self.policy.notice(Notice::LocalDropped { subscription: LocalSubscription::new(key), reason });
+                continue;
+            }
+            let client_id = session.map(Session::client_id).unwrap_or_default();
             self.policy.notice(Notice::Dropped { client_id, reason });
         }
     }

@@ -14,7 +14,7 @@ pub struct Counters {
     pub bytes_sent: u64,
     /// Messages that clients have published, the refused ones too.
     pub messages_received: u64,
-    /// Copies of messages that were sent to clients, or stored for them.
+    /// Copies of messages that were sent to clients, or stored for them or for the embedding program.
     pub messages_forwarded: u64,
     /// Messages of clients without a matching subscription.
     pub messages_without_subscriber: u64,
@@ -22,7 +22,8 @@ pub struct Counters {
     pub messages_refused: u64,
     /// Wills that were published.
     pub wills: u64,
-    /// Wills under `$SYS/` that were dropped when they were due: only the broker itself publishes there.
+    /// Wills that were dropped when they were due: under `$SYS/`, where only the broker itself publishes, or refused by
+    /// [`Policy::will`](super::Policy::will).
     pub wills_refused: u64,
     /// Connections that were opened.
     pub connections: u64,
@@ -172,11 +173,13 @@ pub struct Status {
     pub subscriptions: u32,
     /// Shared subscriptions, which `subscriptions` includes.
     pub shared_subscriptions: u32,
+    /// Subscriptions of the embedding program, which `subscriptions` includes.
+    pub local_subscriptions: u32,
     /// Retained messages.
     pub retained: u32,
     /// The size of the retained messages in bytes.
     pub retained_bytes: u64,
-    /// Messages that are stored for clients: queued, or in flight.
+    /// Messages that are stored for clients, queued or in flight, and for the embedding program.
     pub stored: u64,
     /// The size of the stored messages in bytes; a shared payload counts for each client.
     pub stored_bytes: u64,

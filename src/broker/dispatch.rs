@@ -38,6 +38,7 @@ pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8])
 
 /// Runs the timers that are due, and goes on with jobs; see [`Broker::poll`](super::Broker::poll).
 pub(super) fn poll(cx: &mut Context<'_>) {
+    cx.sessions.inbox_mut().set_unfinished(false); // the caller takes messages after this
     if cx.sessions.commits().is_some_and(Commits::has_released) {
         let left = cx.work().left();
         let limit = cx.work().narrow(left.div_ceil(2));

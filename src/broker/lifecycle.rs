@@ -13,6 +13,7 @@ use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, Ended, Notice, Refusal};
 use super::principal::{Origin, PrincipalName};
 use super::session::Session;
+use super::slab::Key;
 use super::timers::Due;
 use crate::codec::{ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectReasonCode};
 use crate::server::{Close, ServerConfig, ServerSession};
@@ -149,7 +150,7 @@ pub(super) fn disconnect_client(cx: &mut Context<'_>, id: ConnectionId, reason_c
 }
 
 /// Ends the session of a client; see [`Broker::end_session`](super::Broker::end_session).
-pub(super) fn end_session(cx: &mut Context<'_>, client_id: &str) -> bool {
+pub(super) fn end_session(cx: &mut Context<'_>, client_id: &str, reason_code: DisconnectReasonCode) -> bool {
     // The caller need not know who has a session.
     let Some(index) = cx.registry.find(cx.sessions, client_id) else { return false };
     let now = cx.now;
@@ -157,9 +158,11 @@ pub(super) fn end_session(cx: &mut Context<'_>, client_id: &str) -> bool {
     let ended = cx.sessions.with(index, |session| {
         session.end_session(now);
         if has_connection {
-            let reason_code = DisconnectReasonCode::AdministrativeAction;
-            // It fails if the client accepts no packet as large as DISCONNECT.
-            let _ = session.disconnect(now, &Disconnect { reason_code, ..Disconnect::default() });
+            let disconnect = Disconnect { reason_code, ..Disconnect::default() };
+            // It fails if only a client can give the reason, and if the client accepts no packet as large as DISCONNECT.
+            if session.disconnect(now, &disconnect).is_err() {
+                let _ = session.disconnect(now, &Disconnect::default());
+            }
         }
     });
     if ended.is_none() {
@@ -301,6 +304,12 @@ pub(super) fn remove_session(cx: &mut Context<'_>, index: SessionIndex) {
     cx.registry.remove(cx.sessions, index);
     cx.timers.remove(Due::Session(index));
     cx.sessions.end(index);
+    take_apart(cx, index, key);
+    notify_session_ended(cx, &client_id);
+}
+
+/// Takes a session apart that has ended: at once as far as the budget goes, and then by a job.
+pub(super) fn take_apart(cx: &mut Context<'_>, index: SessionIndex, key: Key) {
     // A session that is taken apart gives messages to others, which may have expired too: the end of one must not lead to that of
     // the next beyond the budget.
     let progress = if cx.work().is_spent() {
@@ -309,7 +318,6 @@ pub(super) fn remove_session(cx: &mut Context<'_>, index: SessionIndex) {
     } else {
         teardown::advance(cx, key)
     };
-    notify_session_ended(cx, &client_id);
     if matches!(progress, Progress::More) {
         teardown::start(cx, index);
     }

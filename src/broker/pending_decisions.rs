@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::jobs::request::Subscribing;
+use super::mount::MountPoint;
 use super::pending_codes::PendingCodes;
 use super::policy::{Answer, DecisionId};
 use crate::codec::{self, Decoded, EncodeError, Limits, Packet, SubAckReasonCode, Version};
@@ -46,6 +47,8 @@ pub(super) struct Grant {
     pub(super) owner: Option<Option<Arc<str>>>,
     /// The decisions about the subscriptions of the session.
     pub(super) decisions: Decisions,
+    /// The topic under which the client lives.
+    pub(super) mount: Option<MountPoint>,
 }
 
 /// The decisions about the stored subscriptions of a session.
@@ -61,7 +64,7 @@ pub(super) struct Decisions {
 
 impl Grant {
     pub(super) fn new(accept: Box<Accept>, user_name: Option<Arc<str>>) -> Self {
-        Self { accept, user_name, owner: None, decisions: Decisions::default() }
+        Self { accept, user_name, owner: None, decisions: Decisions::default(), mount: None }
     }
 
     /// The size on the heap, in bytes, as far as the client causes it.

@@ -7,12 +7,14 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use super::counters::DropReason;
+use super::local::LocalSubscription;
+use super::mount::MountPoint;
 use super::principal::Principal;
 use super::slab::Key;
 use crate::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, ReasonCode, SubAckReasonCode, Subscription, Version};
 use crate::redacted::Redacted;
 use crate::server::{Accept, Close};
-use crate::session::ReceivedMessage;
+use crate::session::{ReceivedMessage, Will};
 
 /// Identifies a connection of a [`Broker`](super::Broker). The index of a closed connection is used again, but with another
 /// generation: an id of a closed connection matches no other, and commands ignore it.
@@ -103,8 +105,8 @@ impl core::fmt::Display for ConnectionId {
 /// [`Admission::AcceptAs`]; clients without one are all the same user. No other user gets or ends it, unless
 /// [`take_over`](Self::take_over) says so.
 pub trait Policy {
-    /// Decides whether a client may connect, and as which user. The decision includes its will: the policy is not asked again
-    /// when the will is published. A will under `$SYS/` is never published, and need not be refused here.
+    /// Decides whether a client may connect, and as which user. The decision includes its will; the policy
+    /// [sees it again](Self::will) when it is published. A will under `$SYS/` is never published, and need not be refused here.
     ///
     /// The broker assigns a client identifier to a client without one, if [`Accept::assigned_client_id`] is `None`.
     fn connect(&mut self, id: DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
@@ -183,6 +185,45 @@ pub trait Policy {
     fn principal(&mut self, client: Client<'_>) -> Principal {
         let _ = client;
         Principal::User
+    }
+
+    /// Returns the topic under which a client that is accepted lives, as each tenant of a broker may have one of its own. To what
+    /// the client publishes, subscribes to and unsubscribes from, to its will and to a Response Topic, the mount point is
+    /// prepended; from what it gets, it is removed. What is outside the mount point does not exist for the client, nor do topics
+    /// that begin with `$`. A Response Topic outside the mount point is left out.
+    ///
+    /// All but the client see topics in full: the other methods of the policy (but [`connect`](Self::connect), which comes
+    /// before), the notices, the embedding program, and clients that have no mount point. A topic that is too long in full is
+    /// refused with Topic Name invalid (0x90) or Topic Filter invalid (0x8F).
+    ///
+    /// The broker asks whenever a client connects. A session with subscriptions goes on only under the same mount point: if the
+    /// mount point is another one, it ends, and the client gets a new session.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{Client, MountPoint, Policy};
+    /// struct Tenants;
+    ///
+    /// impl Policy for Tenants {
+    ///     fn mount_point(&mut self, client: Client<'_>) -> Option<MountPoint> {
+    ///         let tenant = client.user_name?.split('@').nth(1)?; // "thermo-7@acme"
+    ///         MountPoint::new(&format!("tenants/{tenant}")).ok()
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// The default is `None`: the client sees all topics by their full names.
+    fn mount_point(&mut self, client: Client<'_>) -> Option<MountPoint> {
+        let _ = client;
+        None
+    }
+
+    /// Decides whether the will of a client is published, now that it is due: rights may have changed since the client has
+    /// connected. A reason code of 0x80 or above drops the will, with [`Notice::WillRefused`].
+    ///
+    /// The default lets all wills be published. The policy is not asked about wills under `$SYS/`, which never are.
+    fn will(&mut self, client_id: &str, will: &Will) -> PubAckReasonCode {
+        let _ = (client_id, will);
+        PubAckReasonCode::Success
     }
 
     /// Takes notice of something that has happened.
@@ -478,8 +519,16 @@ pub enum Notice<'a> {
         /// The topic of the will.
         topic: &'a str,
         /// The reason: with Not authorized the will lay under `$SYS/`, where only the broker itself publishes, and was
-        /// dropped. With anything else, such as Quota exceeded, it went to its subscribers, but could not be retained.
+        /// dropped; with a code of [`Policy::will`] it was dropped too. With anything else, such as Quota exceeded, it went to
+        /// its subscribers, but could not be retained.
         reason_code: PubAckReasonCode,
+    },
+    /// A message for a [subscription](super::Broker::subscribe) of the embedding program was dropped.
+    LocalDropped {
+        /// The subscription.
+        subscription: LocalSubscription,
+        /// The reason.
+        reason: DropReason,
     },
     /// A message to a client was dropped.
     Dropped {

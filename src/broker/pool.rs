@@ -60,6 +60,11 @@ impl<T, const N: usize, const W: usize> Pool<T, N, W> {
         self.len
     }
 
+    /// An index above all that are in use.
+    pub(super) fn end(&self) -> u32 {
+        u32::try_from(self.pieces.len().saturating_mul(N)).unwrap_or(u32::MAX)
+    }
+
     /// The size in bytes, without what the values themselves have on the heap.
     pub(super) fn bytes(&self) -> usize {
         // Each piece but the first gets its memory whole.

@@ -1,6 +1,7 @@
 //! Messages and wills that clients publish.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -15,16 +16,21 @@ use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
 use super::lifecycle;
 use super::memory_use;
+use super::mount::MountPoint;
 use super::pending_decisions::{PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
+use super::router::published_by::PublishedBy;
 use super::router::retained::Reference;
 use super::router::retained_message::{Publisher, RetainedMessage};
 use super::router::{self, Outcome, Published, is_own};
 use super::session::Session;
 use super::sessions::Sessions;
+use super::slab::Key;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, QoS, Version};
-use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will, WillInStore};
+use crate::session::{
+    AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Topic, Will, WillInStore,
+};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -42,6 +48,14 @@ pub(super) enum Publishing<'a> {
 }
 
 impl<'a> Publishing<'a> {
+    /// Whoever has published the message, for the router.
+    const fn published_by(self) -> PublishedBy {
+        match self.session() {
+            Some(index) => PublishedBy::Session(index),
+            None => PublishedBy::Broker,
+        }
+    }
+
     /// The session that the message comes by.
     const fn session(self) -> Option<SessionIndex> {
         match self {
@@ -93,7 +107,24 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
     if !message.properties.user_properties.is_empty() {
         cx.work().spend(Work::units_of_pairs(message.properties.user_properties.len()));
     }
-    let Some(client) = cx.sessions.get(index).and_then(Session::client) else {
+    let session = cx.sessions.get(index);
+    let (full, mounted);
+    let message = match session.and_then(Session::mount) {
+        None => message,
+        Some(mount) => match full_names(mount, message) {
+            Some(names) => {
+                full = names;
+                mounted = with_names(message, &full);
+                &mounted
+            }
+            None => {
+                let reason_code = PubAckReasonCode::TopicNameInvalid;
+                notify_refused(cx, index, message.topic.name(), reason_code);
+                return acknowledge(cx, index, message.ack_handle, reason_code);
+            }
+        },
+    };
+    let Some(client) = session.and_then(Session::client) else {
         return bug!("a session that receives a message has a connection");
     };
     let (connection, version) = (client.connection, client.version);
@@ -124,6 +155,28 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
             }
         },
     }
+}
+
+/// The topic and the Response Topic of a message in full; `None` if one is too long.
+#[cold]
+fn full_names(mount: &MountPoint, message: &ReceivedMessage<'_>) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+    let topic = mount.topic(message.topic.name())?;
+    match message.properties.response_topic {
+        Some(response_topic) => Some((topic, Some(mount.topic(response_topic)?))),
+        None => Some((topic, None)),
+    }
+}
+
+/// The message with other topics.
+#[cold]
+fn with_names<'m>(
+    message: &ReceivedMessage<'m>,
+    (topic, response_topic): &'m (Vec<u8>, Option<Vec<u8>>),
+) -> ReceivedMessage<'m> {
+    let topic = Topic::Named(TopicName::validated(topic));
+    let response_topic = response_topic.as_deref().map(TopicName::validated);
+    let properties = PublishProperties { response_topic, ..message.properties };
+    ReceivedMessage { topic, properties, ..message.clone() }
 }
 
 /// The policy has decided on a message that has waited for the decision. The time counts \[MQTT-3.3.2-6\].
@@ -228,7 +281,7 @@ pub(super) fn begin(
     if cx.sessions.commits().is_some() {
         begin_stored(cx, publishing);
     }
-    match route(cx, publishing.session(), will, publish, large) {
+    match route(cx, publishing.published_by(), will, publish, large) {
         Ok(Published::Done(outcome)) => Some(Ok(outcome)),
         Ok(Published::Spreading(spread)) => start(cx, publishing, publish, State::Spreading(spread)),
         Err(reason_code) => Some(Err(reason_code)),
@@ -313,9 +366,9 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
     let Publication { source, state, stored } = publication;
     cx.sessions.begin_publication(*stored);
     let from = match source {
-        Source::Client { session, .. } => cx.sessions.get_by_key(*session).map(|(index, _)| index),
-        Source::Will { session, .. } => session.and_then(|key| cx.sessions.get_by_key(key)).map(|(index, _)| index),
-        Source::Broker => None,
+        Source::Client { session, .. } => published_by_client(cx, Some(*session)),
+        Source::Will { session, .. } => published_by_client(cx, *session),
+        Source::Broker => PublishedBy::Broker,
     };
     let message = match state {
         State::Spreading(spread) => {
@@ -327,11 +380,11 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
                 let message = MessageRef::of(&publish);
                 let payload = shared.map_or(message.payload, |payload| payload);
                 let content = Content { message, payload, since, expires_after };
-                end_stored(cx, from, Some(content), spread.retained());
+                end_stored(cx, from.session(), Some(content), spread.retained());
             }
             jobs::walk::wake_waiting(cx, spread.number());
             if let Some((publish, ..)) = spread.message().message(cx.now) {
-                end(cx, source, from, publish.topic, publish.retain, Ok(outcome));
+                end(cx, source, from.session(), publish.topic, publish.retain, Ok(outcome));
             }
             return Progress::Done;
         }
@@ -346,7 +399,7 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
         if publish.retain {
             remove_retained(cx, publish.topic);
         }
-        end_stored(cx, from, None, None);
+        end_stored(cx, from.session(), None, None);
         Ok(Published::Done(Outcome { has_subscribers: true, ..Outcome::default() }))
     } else {
         let will = if let Source::Will { client_id, .. } = source { Some(&**client_id) } else { None };
@@ -361,8 +414,14 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
         Ok(Published::Done(outcome)) => Ok(outcome),
         Err(reason_code) => Err(reason_code),
     };
-    end(cx, source, from, publish.topic, publish.retain, done);
+    end(cx, source, from.session(), publish.topic, publish.retain, done);
     Progress::Done
+}
+
+/// The client that a session belongs to as a publisher.
+fn published_by_client(cx: &Context<'_>, session: Option<Key>) -> PublishedBy {
+    let session = session.and_then(|key| cx.sessions.get_by_key(key));
+    session.map_or(PublishedBy::Gone, |(index, _)| PublishedBy::Session(index))
 }
 
 /// A message that was a job has gone to all subscribers, or could not be published.
@@ -402,7 +461,7 @@ fn end(
 /// is forwarded all the same if it cannot be retained.
 fn route(
     cx: &mut Context<'_>,
-    from: Option<SessionIndex>,
+    from: PublishedBy,
     will: Option<&str>,
     publish: &MessageRef<'_>,
     large: Option<Bytes>,
@@ -418,7 +477,7 @@ fn route(
         Ok(None) => {}
         Err(reason_code) => {
             let Some(client_id) = will else {
-                end_stored(cx, from, None, None);
+                end_stored(cx, from.session(), None, None);
                 return Err(reason_code);
             };
             count_refused(cx);
@@ -435,7 +494,7 @@ fn route(
         let payload = large.as_deref().unwrap_or(publish.payload);
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let content = Content { message: *publish, payload, since: cx.now, expires_after };
-        end_stored(cx, from, Some(content), retained);
+        end_stored(cx, from.session(), Some(content), retained);
     }
     done
 }
@@ -465,12 +524,12 @@ fn end_stored(
     }
 }
 
-/// Removes the retained message of a topic, if there is one.
-fn remove_retained(cx: &mut Context<'_>, topic: TopicName<'_>) {
-    if let Some(removed) = cx.router.remove_retained(cx.sessions, topic) {
-        cx.timers.remove(Due::Retained(removed.topic()));
-        memory_use::count_publishers(cx);
-    }
+/// Removes the retained message of a topic; returns whether there was one.
+pub(super) fn remove_retained(cx: &mut Context<'_>, topic: TopicName<'_>) -> bool {
+    let Some(removed) = cx.router.remove_retained(cx.sessions, topic) else { return false };
+    cx.timers.remove(Due::Retained(removed.topic()));
+    memory_use::count_publishers(cx);
+    true
 }
 
 /// Acknowledges a message, if its QoS asks for that.
@@ -495,12 +554,14 @@ pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Wil
     cx.work().spend(router::cost_of_copy(&publish));
     cx.work().spend_more_bytes(client_id.len());
     let stored = cx.sessions.take_published_will();
-    if is_own(publish.topic) {
+    let decision =
+        if is_own(publish.topic) { PubAckReasonCode::NotAuthorized } else { cx.policy.will(&client_id, will) };
+    if decision.is_error() {
         cx.sessions.begin_publication(StoredPublication::of_will(stored));
         end_stored(cx, None, None, None);
         let counters = cx.sessions.counters_mut();
         counters.wills_refused = counters.wills_refused.wrapping_add(1);
-        return notify_will_refused(cx, &client_id, &will.topic, PubAckReasonCode::NotAuthorized);
+        return notify_will_refused(cx, &client_id, &will.topic, decision);
     }
     let counters = cx.sessions.counters_mut();
     counters.wills = counters.wills.wrapping_add(1);

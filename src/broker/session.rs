@@ -8,11 +8,12 @@ use bytes::Buf;
 
 use super::account::StoredMessages;
 use super::jobs::turns::PrincipalIndex;
+use super::mount::MountPoint;
 use super::policy::{Client, ConnectionId};
 use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
 use super::slab::Slab;
-use crate::codec::{Subscription, Version};
+use crate::codec::{QoS, Subscription, Version};
 use crate::heap_size::ARC;
 use crate::server::ServerSession;
 use crate::time::Instant;
@@ -49,8 +50,8 @@ pub(super) struct Session {
     subscriptions: Vec<(ListId, u32)>,
     /// The user of the last connection.
     user_name: Option<Arc<str>>,
-    /// The user who has begun the session, if that is not the user of the last connection.
-    other_owner: Option<Box<Option<Arc<str>>>>,
+    /// What few sessions have.
+    rare: Option<Box<Rare>>,
     /// When the session's timer runs; never later than the session needs it.
     scheduled: Instant,
     /// The number and the size of the messages that the session stored when they were last counted.
@@ -63,6 +64,17 @@ pub(super) struct Session {
     rest_of_heap: u32,
     /// Bytes that were written on this connection when they were last counted, modulo 2^32.
     counted_sent: u32,
+}
+
+/// What few sessions have.
+#[derive(Clone, Default)]
+struct Rare {
+    /// The user who has begun the session, if that is not the user of the last connection.
+    other_owner: Option<Option<Arc<str>>>,
+    /// Whether the session is that of a subscription of the embedding program: it has no client.
+    is_local: bool,
+    /// The topic under which the client lives.
+    mount: Option<MountPoint>,
 }
 
 /// What a session is given.
@@ -99,7 +111,7 @@ impl Session {
             walk: None,
             subscriptions: Vec::new(),
             user_name: None,
-            other_owner: None,
+            rare: None,
             scheduled: Instant::NEVER,
             counted: (0, 0),
             filters: 0,
@@ -107,6 +119,12 @@ impl Session {
             rest_of_heap: 0,
             counted_sent: 0,
         }
+    }
+
+    /// The session of a subscription of the embedding program.
+    pub(super) fn local(server: ServerSession) -> Self {
+        let rare = Some(Box::new(Rare { is_local: true, ..Rare::default() }));
+        Self { rare, is_plain: false, ..Self::new(server) }
     }
 
     /// A session that is restored, with the user who has begun it.
@@ -132,9 +150,42 @@ impl Session {
         self.connection
     }
 
+    /// Whether the session is that of a subscription of the embedding program.
+    pub(super) fn is_local(&self) -> bool {
+        self.rare.as_deref().is_some_and(|rare| rare.is_local)
+    }
+
+    /// The topic under which the client lives, if that is not the whole of the tree.
+    #[inline]
+    pub(super) fn mount(&self) -> Option<&MountPoint> {
+        self.rare.as_deref().and_then(|rare| rare.mount.as_ref())
+    }
+
+    /// Whether the client lives under this topic: a session with subscriptions keeps its mount point.
+    pub(super) fn has_mount(&self, mount: Option<&MountPoint>) -> bool {
+        self.subscriptions.is_empty() || self.mount() == mount
+    }
+
+    /// Sets the topic under which the client of a restored session lives.
+    pub(super) fn set_mount(&mut self, mount: MountPoint) {
+        self.rare.get_or_insert_default().mount = Some(mount);
+        self.set_plain();
+        self.is_settled = false;
+    }
+
+    /// Whether there is somebody now who takes messages: the client is connected, or it is the embedding program.
+    pub(super) fn is_connected(&self) -> bool {
+        self.server.is_connected() || self.is_local()
+    }
+
+    /// Whether the session takes one more message of about this size now, without dropping another one.
+    pub(super) fn has_room_for(&self, qos: QoS, size: usize) -> bool {
+        if self.is_local() { self.server.has_room_to_queue(size) } else { self.server.has_room_for(qos, size) }
+    }
+
     /// The user who has begun the session.
     pub(super) fn owner(&self) -> Option<&Arc<str>> {
-        match &self.other_owner {
+        match self.rare.as_deref().and_then(|rare| rare.other_owner.as_ref()) {
             None => self.user_name.as_ref(),
             Some(other) => Option::as_ref(other),
         }
@@ -249,11 +300,6 @@ impl Session {
         self.walk.as_deref()
     }
 
-    /// The session with the retained messages that it is still to get.
-    pub(super) fn server_and_walk(&mut self) -> (&mut ServerSession, Option<&mut RetainedWalk>) {
-        (&mut self.server, self.walk.as_deref_mut())
-    }
-
     /// The number of the message that was last merged for this session, and its position there.
     pub(super) const fn merged_at(&self) -> (u32, u32) {
         self.merged_at
@@ -365,11 +411,14 @@ impl Session {
     }
 
     /// A client was accepted into the session, which is resumed or new.
-    pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>) {
+    pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>, mount: Option<MountPoint>) {
         self.connection = Some(connection);
         self.is_settled = false;
         let owner = if self.server.is_resumed() { self.owner() } else { user_name.as_ref() };
-        self.other_owner = (owner != user_name.as_ref()).then(|| Box::new(owner.cloned()));
+        let other_owner = (owner != user_name.as_ref()).then(|| owner.cloned());
+        let has_rare = other_owner.is_some() || mount.is_some();
+        self.rare = has_rare.then(|| Box::new(Rare { other_owner, is_local: false, mount }));
+        self.set_plain();
         self.user_name = user_name;
         self.counted_sent = 0;
     }
@@ -394,17 +443,26 @@ impl Session {
 
     /// The session is to get no more retained messages; returns whether it was to get some.
     pub(super) fn end_walk(&mut self) -> bool {
-        self.is_plain = matches!(self.standing, Standing::Usual);
-        self.walk.take().is_some()
+        let was_walking = self.walk.take().is_some();
+        self.set_plain();
+        was_walking
     }
 
     /// Notes whether the session has grown although there was no room for that. One that has ended stays so.
-    pub(super) const fn set_restrained(&mut self, is_restrained: bool) {
+    pub(super) fn set_restrained(&mut self, is_restrained: bool) {
         if !self.has_ended() {
             self.standing = if is_restrained { Standing::Restrained } else { Standing::Usual };
         }
-        self.is_plain = matches!(self.standing, Standing::Usual) && self.walk.is_none();
+        self.set_plain();
         self.is_settled &= self.is_plain;
+    }
+
+    /// Sets whether a copy of a message needs no more than the session itself.
+    fn set_plain(&mut self) {
+        self.is_plain = matches!(self.standing, Standing::Usual)
+            && self.walk.is_none()
+            && !self.is_local()
+            && self.mount().is_none();
     }
 
     /// Whether the session has grown although there was no room for that: it gets no more copies of messages until there is.
@@ -480,11 +538,12 @@ impl Session {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
         let of = |name: &Arc<str>| name.len().saturating_add(ARC);
         let user_name = self.user_name.as_ref().map_or(0, of);
-        let other_owner = self
-            .other_owner
-            .as_deref()
-            .map_or(0, |owner| core::mem::size_of::<Option<Arc<str>>>().saturating_add(owner.as_ref().map_or(0, of)));
-        let own = subscriptions.saturating_add(user_name).saturating_add(other_owner);
+        let rare = self.rare.as_deref().map_or(0, |rare| {
+            let other_owner = rare.other_owner.as_ref().and_then(Option::as_ref);
+            let mount = rare.mount.as_ref().map_or(0, |mount| mount.as_bytes().len().saturating_add(ARC));
+            core::mem::size_of::<Rare>().saturating_add(other_owner.map_or(0, of)).saturating_add(mount)
+        });
+        let own = subscriptions.saturating_add(user_name).saturating_add(rare);
         let own = own.saturating_add(self.server.heap_without_buffers(has_more));
         let own = own.saturating_add(self.walk.as_ref().map_or(0, |walk| walk.heap()));
         (own as u64).min(MAX_REST) as u32

@@ -11,9 +11,11 @@ use super::account::{Account, Charges, StoredMessages};
 use super::config::BrokerConfig;
 use super::counters::{Counters, DropReason};
 use super::durability::commits::{Commits, with};
+use super::inbox::Inbox;
 use super::index::SessionIndex;
 use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
+use super::mount::MountPoint;
 use super::policy::ConnectionId;
 use super::ready::ReadyQueue;
 use super::router::retained_walk::RetainedWalk;
@@ -51,6 +53,8 @@ pub(super) struct Sessions {
     heap: u64,
     /// What a durable broker has beyond others.
     commits: Option<Box<Commits>>,
+    /// The sessions of the embedding program.
+    inbox: Inbox,
 }
 
 /// The bytes of input that a session gets at once: packets without an action, such as PINGREQ, are short and can be many.
@@ -90,6 +94,7 @@ impl Sessions {
             work: Work::new(config.work_per_call),
             heap: 0,
             commits: config.durable.then(|| Box::new(Commits::new(Journal::of_many(config.max_uncommitted)))),
+            inbox: Inbox::default(),
         }
     }
 
@@ -116,9 +121,24 @@ impl Sessions {
         Some((self.slab.get_mut(index.get())?, self.commits.as_deref_mut()))
     }
 
-    /// Number of sessions, without those that have ended.
+    /// Number of sessions of clients, without those that have ended.
     pub(super) const fn len(&self) -> u32 {
-        self.slab.len().saturating_sub(self.ended)
+        self.slab.len().saturating_sub(self.ended).saturating_sub(self.inbox.len())
+    }
+
+    /// The sessions of the embedding program.
+    pub(super) const fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// The sessions of the embedding program.
+    pub(super) const fn inbox_mut(&mut self) -> &mut Inbox {
+        &mut self.inbox
+    }
+
+    /// An index above those of all sessions.
+    pub(super) fn end_of_indices(&self) -> u32 {
+        self.slab.end()
     }
 
     /// Number of sessions that have ended, and are still to be taken apart.
@@ -198,7 +218,8 @@ impl Sessions {
     /// The memory that sessions take, in bytes, without stored messages.
     pub(super) fn allocated(&self) -> u64 {
         let commits = self.commits.as_ref().map_or(0, |commits| commits.bytes());
-        self.heap.saturating_add(self.slab.bytes() as u64).saturating_add(commits as u64)
+        let others = commits.saturating_add(self.inbox.bytes());
+        self.heap.saturating_add(self.slab.bytes() as u64).saturating_add(others as u64)
     }
 
     /// The memory that the queue of ready connections takes, in bytes.
@@ -433,11 +454,17 @@ impl Sessions {
     }
 
     /// A client was accepted into a session, which is resumed or new.
-    pub(super) fn attach(&mut self, index: SessionIndex, connection: ConnectionId, user_name: Option<Arc<str>>) {
+    pub(super) fn attach(
+        &mut self,
+        index: SessionIndex,
+        connection: ConnectionId,
+        user_name: Option<Arc<str>>,
+        mount: Option<MountPoint>,
+    ) {
         let Some(session) = self.slab.get_mut(index.get()) else {
             return bug!("a session exists while a client is accepted into it");
         };
-        session.attach(connection, user_name);
+        session.attach(connection, user_name, mount);
         self.clients = self.clients.saturating_add(1);
     }
 
@@ -458,7 +485,7 @@ impl Sessions {
     }
 
     /// Gives a subscriber a copy of a message by this one subscription; returns whether the copy was sent or stored. For a
-    /// session that is not [plain](Session::is_plain) `before` is called first, and returns whether it gets the copy.
+    /// session that is still to get retained messages `before` is called first, and returns whether it gets the copy.
     #[inline]
     pub(super) fn deliver_one(
         &mut self,
@@ -476,8 +503,8 @@ impl Sessions {
         self.deliver_one(subscriber, copies, |_| true)
     }
 
-    /// Gives a session a copy of a message; returns whether the copy was sent or stored. For a session that is not
-    /// [plain](Session::is_plain) `before` is called first, and returns whether it gets the copy.
+    /// Gives a session a copy of a message; returns whether the copy was sent or stored. For a session that is still to get
+    /// retained messages `before` is called first, and returns whether it gets the copy.
     #[inline]
     pub(super) fn deliver(
         &mut self,
@@ -492,7 +519,7 @@ impl Sessions {
             return false;
         };
         if !session.is_plain() {
-            if session.has_ended() || !before(self) {
+            if session.has_ended() || (session.is_walking() && !before(self)) {
                 return false;
             }
             let Some(again) = self.slab.get_mut(index.get()) else { return false };
@@ -502,6 +529,14 @@ impl Sessions {
                 && !has_room_for_heap(&self.account, again)
             {
                 return self.refuse_copy(index);
+            }
+            if again.is_local() {
+                self.inbox.note(index);
+            }
+            if let Some(mount) = again.mount().cloned() {
+                let (qos, retain) = (copies.qos().min(options.qos), copies.retain() && options.retain_as_published);
+                let deliver = |copies: &Copies<'_>| self.deliver_other(index, copies, qos, retain, identifiers);
+                return copies.mounted(mount.as_bytes(), deliver).unwrap_or(false);
             }
             session = again;
         }

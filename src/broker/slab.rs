@@ -39,6 +39,11 @@ impl<T> Slab<T> {
         self.slots.len()
     }
 
+    /// An index above those of all values.
+    pub(super) fn end(&self) -> u32 {
+        self.slots.end()
+    }
+
     /// The size in bytes, without what the values themselves have on the heap.
     pub(super) fn bytes(&self) -> usize {
         /// The size of an entry, in bytes, about.

@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -10,6 +11,7 @@ use super::jobs::request::{Entries, Subscribing, Unsubscribing};
 use super::jobs::ring::{Job, Order, Progress};
 use super::lifecycle;
 use super::memory_use;
+use super::mount::full_filter;
 use super::pending_codes::PendingCodes;
 use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, Decision, DecisionId, Notice};
@@ -44,8 +46,11 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, request: &Subsc
     let is_small = fits(cx, count.saturating_mul(2));
     if is_small {
         codes.reserve_exact(count);
+        let session = cx.sessions.get(index);
+        let mount = session.and_then(Session::mount).map_or(0, |mount| mount.as_bytes().len());
         let bytes = request.subscriptions.wire_parts().map_or(0, |(bytes, _)| bytes.len());
-        let principal = cx.sessions.get(index).map(Session::principal);
+        let bytes = bytes.saturating_add(count.saturating_mul(mount));
+        let principal = session.map(Session::principal);
         let has_room = memory_use::has_room(cx, principal, Router::most_of_filters(count, bytes));
         for (subscription, position) in request.subscriptions.iter().zip(0_u32..) {
             match decide(cx, index, first.behind(position), &subscription) {
@@ -97,6 +102,10 @@ fn decide(
         bug!("a session has the connection of its request");
         return Decision::Now(SubAckReasonCode::UnspecifiedError);
     };
+    let Some(filter) = full_filter(session.mount(), subscription.filter) else {
+        return Decision::Now(SubAckReasonCode::TopicFilterInvalid);
+    };
+    let subscription = &Subscription { filter: TopicFilter::validated(&filter), ..*subscription };
     cx.policy.subscribe(id, client, &session.as_meant(*subscription))
 }
 
@@ -231,6 +240,12 @@ fn make_one(
     has_room: bool,
 ) -> SubAckReasonCode {
     cx.work().spend_bytes(subscription.filter.as_bytes().len());
+    let filter = full_filter(cx.sessions.get(index).and_then(Session::mount), subscription.filter);
+    let (filter, decision) = match filter {
+        Some(filter) => (filter, decision),
+        None => (Cow::Borrowed(subscription.filter.as_bytes()), SubAckReasonCode::TopicFilterInvalid),
+    };
+    let subscription = &Subscription { filter: TopicFilter::validated(&filter), ..*subscription };
     let is_refused = !has_room && {
         let principal = cx.sessions.get(index).map(Session::principal);
         let size = u64::from(Router::charge_of_filter(subscription.filter).unsigned_abs());
@@ -309,7 +324,8 @@ pub(super) fn receive_unsubscribe(cx: &mut Context<'_>, index: SessionIndex, req
 
 /// Ends a subscription; returns the code for UNSUBACK.
 fn end_one(cx: &mut Context<'_>, index: SessionIndex, filter: TopicFilter<'_>) -> UnsubAckReasonCode {
-    let is_ended = cx.router.unsubscribe(cx.sessions, index, filter);
+    let full = full_filter(cx.sessions.get(index).and_then(Session::mount), filter);
+    let is_ended = full.is_some_and(|full| cx.router.unsubscribe(cx.sessions, index, TopicFilter::validated(&full)));
     cx.work().spend_text(filter.as_bytes().len());
     cx.work().spend(1);
     if is_ended { UnsubAckReasonCode::Success } else { UnsubAckReasonCode::NoSubscriptionExisted }

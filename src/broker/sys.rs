@@ -33,6 +33,7 @@ pub(super) fn status(
         sessions: sessions.len(),
         subscriptions: router.subscriptions(),
         shared_subscriptions: router.shared_subscriptions(),
+        local_subscriptions: sessions.inbox().len(),
         retained: router.retained(),
         retained_bytes: router.retained_bytes(),
         stored: sessions.account().stored_messages(),

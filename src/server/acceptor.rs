@@ -18,6 +18,7 @@ use crate::codec::{
 use crate::session::{AuthenticateError, ProtocolError, SMALLEST_PACKET_SIZE, SessionExpiry, Transmit, Will};
 use crate::text::Utf8Str;
 use crate::time::Instant;
+use crate::topic::TopicName;
 
 /// Receives the first packet of a client, and the exchange of an enhanced authentication, until the client is accepted
 /// or refused: see the [module](super).
@@ -470,6 +471,20 @@ impl Acceptor {
     /// Returns the size in bytes of what the acceptor has on the heap: the contents of CONNECT, and output.
     pub(crate) fn heap(&self) -> usize {
         self.transmit.capacity().saturating_add(self.pending.as_ref().map_or(0, |pending| pending.heap()))
+    }
+
+    /// Prepends the mount point of the client, which ends with `/`, to the topic and the Response Topic of its will; returns
+    /// whether these are not too long then.
+    pub(crate) fn mount_will(&mut self, mount: &[u8]) -> bool {
+        let Some(will) = self.pending.as_mut().and_then(|pending| pending.will.as_mut()) else { return true };
+        let Ok(mount) = core::str::from_utf8(mount) else { return false };
+        for topic in core::iter::once(&mut will.topic).chain(&mut will.response_topic) {
+            topic.insert_str(0, mount);
+            if TopicName::new(topic).is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Creates an empty session for the client that waits for a decision.

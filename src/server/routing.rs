@@ -11,6 +11,7 @@
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`], [`ServerSession::has_spare_room`] | whether the session accepts a message now |
 //! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::buffers`], [`ServerSession::heap_without_buffers`], [`ServerSession::received_heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::without_client`], [`ServerSession::take_message`], [`ServerSession::has_room_to_queue`] | a session of the router's own, which takes its messages itself |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
 //! | [`ServerSession::make_durable`], [`ServerSession::swap_journal`], [`ServerSession::newly_awaited`], [`ServerSession::release`] | a durable router: all sessions share its journal, which is lent to a session while it is called |
 //! | [`ServerSession::restore_routed`], [`ServerSession::set_restored`] | a session of a router is restored |
@@ -30,9 +31,10 @@ use crate::codec::{Delivery, EncodeError, PacketId, PublishProperties, QoS, Subs
 use crate::heap_size;
 use crate::session::{
     AckHandle, Admission, Deliveries, Durable, Endpoint, Engine, Journal, LARGE, MessageRef, PayloadAccount,
-    PublishError, RestoredDeliveries, ServerRecord, StoredWill, Transmit, Will,
+    PublishError, RestoredDeliveries, ServerRecord, StoredWill, Transmit, Waiting, Will,
 };
 use crate::time::Instant;
+use crate::topic::TopicName;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
 pub(crate) struct Copies<'a> {
@@ -48,6 +50,9 @@ pub(crate) struct Copies<'a> {
     account: Option<Arc<PayloadAccount>>,
     encoded: &'a mut Encoded,
 }
+
+/// Size of a subscription identifier, a packet identifier and the length fields.
+const MORE: usize = 16;
 
 /// Buffers for the QoS 0 packets with and without properties, retained and not, which are reused to save allocations.
 /// An empty buffer contains no packet yet.
@@ -76,6 +81,20 @@ impl<'a> Copies<'a> {
     /// Sets the mark of the copies that are stored from now on.
     pub(crate) const fn set_mark(&mut self, mark: u32) {
         self.mark = mark;
+    }
+
+    /// Delivers the message as a client under a mount point sees it: without that at the beginning of the topic and of the
+    /// Response Topic. `None` if the message is not under it, or if its topic begins with `$` behind it.
+    #[cold]
+    pub(crate) fn mounted<T>(&mut self, mount: &[u8], deliver: impl FnOnce(&Copies<'_>) -> T) -> Option<T> {
+        let own = |topic: TopicName<'a>| topic.as_bytes().strip_prefix(mount).filter(|own| !own.is_empty());
+        let topic = TopicName::validated(own(self.message.topic).filter(|own| own.first() != Some(&b'$'))?);
+        let response_topic = self.message.properties.response_topic.and_then(own).map(TopicName::validated);
+        let properties = PublishProperties { response_topic, ..*self.message.properties };
+        let Self { now, ref message, ref large, expires_after, mark, ref account, ref mut encoded } = *self;
+        let message = MessageRef { topic, properties: &properties, ..*message };
+        let (large, account) = (large.clone(), account.clone());
+        Some(deliver(&Copies { now, message, large, expires_after, mark, account, encoded }))
     }
 
     /// Returns the QoS with which the message was published.
@@ -322,6 +341,34 @@ impl ServerSession {
         }
     }
 
+    /// Creates a session that never has a client: it does not expire, and queues messages until the router
+    /// [takes](Self::take_message) them. To queue messages of QoS 0 is a setting of the configuration.
+    pub(crate) fn without_client(config: Arc<ServerConfig>) -> Self {
+        Self { is_routed: true, ..Self::new(config, Version::V5) }
+    }
+
+    /// Takes the oldest queued message out of a session that has no connection. Of messages that have expired, which are given
+    /// up, no more than `most` and one are looked at; adds their number to `expired`.
+    pub(crate) fn take_message(&mut self, now: Instant, most: u32, expired: &mut u64) -> Option<Waiting> {
+        let queued = self.engine.deliveries().queued();
+        self.engine.advance_in_steps(now, most);
+        let gone = queued.saturating_sub(self.engine.deliveries().queued());
+        *expired = expired.saturating_add(gone as u64);
+        let waiting = self.engine.take_queued()?;
+        if waiting.is_expired(self.engine.now()) {
+            self.engine.expired(&waiting);
+            *expired = expired.saturating_add(1);
+            return None;
+        }
+        Some(waiting)
+    }
+
+    /// Returns whether one more message of about this size can be queued without dropping another. An empty session queues a
+    /// message of any size.
+    pub(crate) fn has_room_to_queue(&self, size: usize) -> bool {
+        self.engine.deliveries().budget().fits(self.limits().budget, size.saturating_add(MORE), (0, 0))
+    }
+
     /// Creates a session of a router that is restored, with this number in keys, without its wills and deliveries. Until
     /// these are [set](Self::set_restored) it is not to be used.
     pub(crate) fn restore_routed(
@@ -505,8 +552,6 @@ impl ServerSession {
     /// Returns whether one more message, whose topic, payload and properties have about this size, would be sent at
     /// once, without queueing it. An empty session stores a message of any size until it is acknowledged.
     pub(crate) fn has_room_for(&self, qos: QoS, size: usize) -> bool {
-        /// Size of a subscription identifier, a packet identifier and the length fields.
-        const MORE: usize = 16;
         self.engine.sends_at_once(&self.limits(), qos, size.saturating_add(MORE))
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
-    Admission, AllowAll, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Ended, Notice,
-    Origin, Policy, Secret, TakeOver,
+    Admission, AllowAll, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Ended, MountPoint,
+    Notice, Origin, Policy, Secret, TakeOver,
 };
 use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Delivery, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp,
@@ -592,6 +592,10 @@ pub(crate) struct Witness {
     pub(crate) resubscriptions: BTreeMap<String, Decision<SubAckReasonCode>>,
     /// The decisions on sessions of other users. The policy's default holds once they are used up.
     pub(crate) take_overs: VecDeque<Decision<ConnAckReasonCode>>,
+    /// The mount points of clients, by client identifier.
+    pub(crate) mounts: BTreeMap<String, String>,
+    /// The decisions on wills. Others are published.
+    pub(crate) wills: VecDeque<PubAckReasonCode>,
     /// No Local and Retain As Published of the subscriptions that it decided on.
     pub(crate) options: Vec<(bool, bool)>,
     connected: BTreeSet<ConnectionId>,
@@ -661,6 +665,16 @@ impl Policy for Witness {
         decision
     }
 
+    fn mount_point(&mut self, client: Client<'_>) -> Option<MountPoint> {
+        self.mounts.get(client.id).map(|topic| MountPoint::new(topic).unwrap())
+    }
+
+    fn will(&mut self, client_id: &str, will: &mqtt_sansio::Will) -> PubAckReasonCode {
+        let Some(reason_code) = self.wills.pop_front() else { return PubAckReasonCode::Success };
+        self.notices.push(format!("{client_id} will: {}", will.topic));
+        reason_code
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         match &notice {
             Notice::Connected { client, .. } => {
@@ -677,6 +691,7 @@ impl Policy for Witness {
                 assert!(!client_id.is_empty(), "it is known whose message was dropped");
                 self.drops += 1;
             }
+            Notice::LocalDropped { .. } => self.drops += 1,
             _ => {}
         }
         self.notices.push(notice_line(&notice));
@@ -703,6 +718,7 @@ fn notice_line(notice: &Notice<'_>) -> String {
         }
         Notice::SessionEnded { client_id } => format!("{client_id} session ended"),
         Notice::Dropped { client_id, reason } => format!("{client_id} dropped: {reason:?}"),
+        Notice::LocalDropped { reason, .. } => format!("for the program, dropped: {reason:?}"),
         Notice::WillRefused { client_id, topic, reason_code } => {
             format!("{client_id} will refused: {topic} {:02x}", ReasonCode::from(*reason_code).value())
         }

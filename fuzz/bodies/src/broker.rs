@@ -5,15 +5,15 @@ use core::num::{NonZeroU16, NonZeroU32};
 use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 use mqtt_sansio::broker::{
-    Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Notice, Origin,
-    Policy, Secret, SharedStrategy, TakeOver,
+    Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Cursor, Decision, DecisionId,
+    LocalSubscription, MountPoint, Notice, Origin, Policy, Secret, SharedStrategy, SubscribeOptions, TakeOver,
 };
 use mqtt_sansio::codec::{
     self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Field, Limits, Packet, PacketType,
     PubAckReasonCode, QoS, SubAckReasonCode, Subscription, Version,
 };
 use mqtt_sansio::server::{Accept, ServerConfig};
-use mqtt_sansio::{Instant, Message, Overflow, ReceivedMessage, SessionExpiry};
+use mqtt_sansio::{Instant, Message, Overflow, ReceivedMessage, SessionExpiry, TopicFilter, Will};
 use mqtt_sansio_testkit::Random;
 
 use super::from_server::Sent;
@@ -28,6 +28,7 @@ pub fn broker_ops(data: &[u8]) {
         at_once: seed & 1 == 0,
         decisions: Vec::new(),
         connected: 0,
+        has_mounts: seed & 16 != 0,
     };
     let mut ops = Ops {
         broker: Broker::new(config.clone(), policy),
@@ -36,6 +37,7 @@ pub fn broker_ops(data: &[u8]) {
         now: Instant::EPOCH,
         latest: Instant::EPOCH,
         peers: Vec::new(),
+        subscriptions: Vec::new(),
         polls: 0,
         is_patient: seed & 8 != 0,
     };
@@ -105,6 +107,8 @@ struct RandomPolicy {
     at_once: bool,
     decisions: Vec<DecisionId>,
     connected: u32,
+    /// Whether clients have mount points.
+    has_mounts: bool,
 }
 
 impl RandomPolicy {
@@ -149,6 +153,18 @@ impl Policy for RandomPolicy {
         self.decide(id, [ConnAckReasonCode::Success, refused, ConnAckReasonCode::Success])
     }
 
+    /// By client identifier, so that a client has the same one nearly always.
+    fn mount_point(&mut self, client: Client<'_>) -> Option<MountPoint> {
+        if !self.has_mounts || self.random.percent(5) {
+            return None;
+        }
+        MountPoint::new(if client.id == "a" { "a" } else { "b" }).ok()
+    }
+
+    fn will(&mut self, _: &str, _: &Will) -> PubAckReasonCode {
+        if self.random.percent(20) { PubAckReasonCode::NotAuthorized } else { PubAckReasonCode::Success }
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Connected { .. } => self.connected += 1,
@@ -177,6 +193,8 @@ struct Ops<'a> {
     /// The latest time given to the broker.
     latest: Instant,
     peers: Vec<Peer>,
+    /// The subscriptions of the program.
+    subscriptions: Vec<LocalSubscription>,
     /// How often the broker was polled for work that is left.
     polls: u32,
     /// Whether other calls come in between while work is left.
@@ -334,13 +352,91 @@ impl Ops<'_> {
     }
 
     fn command(&mut self) -> Result<()> {
-        if self.u.arbitrary()? {
+        // The lowest bit alone is what older inputs say.
+        let choice = self.u.arbitrary::<u8>()?;
+        if choice & 2 != 0 {
+            return self.command_of_program(choice >> 2);
+        }
+        if choice & 1 != 0 {
             let name = *self.u.choose(&["a", "b", "c", "d"])?;
             self.broker.end_session(self.now, name);
         } else if let Some(place) = self.any_peer()? {
             self.broker.disconnect(self.now, self.peers[place].id, self.u.arbitrary()?);
         }
         Ok(())
+    }
+
+    /// The program subscribes, takes messages, lists and removes.
+    fn command_of_program(&mut self, choice: u8) -> Result<()> {
+        match choice % 8 {
+            0..=2 => {
+                let filter = *self.u.choose(&["#", "a", "+/c", "$share/g/a", "$SYS/#", "a/#/b", "a/b/c/d"])?;
+                let options = SubscribeOptions {
+                    qos: *self.u.choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])?,
+                    no_local: self.u.arbitrary()?,
+                    retain_as_published: self.u.arbitrary()?,
+                    retain_handling: self.u.arbitrary()?,
+                };
+                self.subscriptions.extend(self.broker.subscribe(self.now, filter, options));
+            }
+            3 => {
+                if let Some(last) = self.subscriptions.len().checked_sub(1) {
+                    let place = self.u.int_in_range(0..=last)?;
+                    let subscription = self.subscriptions.swap_remove(place);
+                    assert!(self.broker.unsubscribe(self.now, subscription));
+                    assert!(!self.broker.unsubscribe(self.now, subscription), "its id matches no other");
+                }
+            }
+            4 | 5 => self.take_messages(choice & 8 != 0),
+            6 => self.list(),
+            _ => {
+                let topic = *self.u.choose(&["a", "b/c", "$SYS/broker/version", "#"])?;
+                let was_there = self.broker.retained_message(topic).is_some();
+                assert!(self.broker.remove_retained(self.now, topic) || !was_there);
+                assert!(self.broker.retained_message(topic).is_none());
+                let name = *self.u.choose(&["a", "b"])?;
+                let had_session = self.broker.session(name).is_some();
+                assert_eq!(self.broker.end_session_with(self.now, name, self.u.arbitrary()?), had_session);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_messages(&mut self, is_all: bool) {
+        while let Some((subscription, message)) = self.broker.next_message() {
+            assert!(self.subscriptions.contains(&subscription), "it is subscribed");
+            assert!(message.message().checked().is_ok() && !message.topic().is_empty());
+            if !is_all {
+                break;
+            }
+        }
+    }
+
+    /// Lists all sessions with their subscriptions, and all retained messages.
+    fn list(&mut self) {
+        let (mut sessions, mut next) = (0, Some(Cursor::START));
+        while let Some(from) = next {
+            let page = self.broker.list_sessions(from);
+            for session in &page.items {
+                let (mut subscriptions, mut next) = (0, Some(Cursor::START));
+                while let Some(from) = next {
+                    let page = self.broker.list_subscriptions(&session.client_id, from);
+                    subscriptions += page.items.len();
+                    next = page.next;
+                }
+                assert_eq!(subscriptions, session.subscriptions as usize);
+            }
+            sessions += page.items.len();
+            next = page.next;
+        }
+        assert_eq!(sessions, self.broker.status().sessions as usize);
+        let (mut retained, mut next) = (0, Some(Cursor::START));
+        while let Some(from) = next {
+            let page = self.broker.list_retained(TopicFilter::new("#").expect("a filter"), from);
+            retained += page.items.len();
+            next = page.next;
+        }
+        assert!(retained <= self.broker.status().retained as usize);
     }
 
     /// Writes up to this many bytes of each connection with output, and closes connections that are over.
@@ -390,14 +486,16 @@ impl Ops<'_> {
         assert_eq!(status.clients, self.broker.policy().connected, "who connects and disconnects is told");
         assert!(status.sessions <= self.config.max_sessions && status.retained <= self.config.max_retained);
         assert!(status.subscriptions <= self.config.max_subscriptions);
-        assert!(status.stored <= u64::from(status.sessions) * u64::from(self.config.server.max_stored));
+        assert_eq!(status.local_subscriptions as usize, self.subscriptions.len());
+        let queues = u64::from(status.sessions) + u64::from(status.local_subscriptions);
+        assert!(status.stored <= queues * u64::from(self.config.server.max_stored));
         // A single message is stored whatever its size.
         let each = self
             .config
             .server
             .maximum_packet_size
             .map_or(u32::MAX, |size| size.get().max(self.config.server.max_stored_bytes));
-        assert!(status.stored_bytes <= u64::from(status.sessions) * u64::from(each));
+        assert!(status.stored_bytes <= queues * u64::from(each));
     }
 
     /// Closes all connections, lets every interval pass, and checks that only permanent state is left.

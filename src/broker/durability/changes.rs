@@ -169,7 +169,8 @@ impl Sessions {
         let Some(number) = session.server().stored_number() else { return };
         let Some(journal) = commits.journal() else { return };
         let key = Key::subscription(number, number_of(filter));
-        let record = SubscriptionRecord::new(filter, subscriber, group);
+        let mount = session.mount().map_or(0, |mount| u16::try_from(mount.as_bytes().len()).unwrap_or(0));
+        let record = SubscriptionRecord::new(filter, subscriber, group, mount);
         if is_new {
             journal.insert(key, |out| record.write(out));
         } else {

@@ -50,6 +50,8 @@ pub(in crate::broker) struct SubscriptionRecord<'a> {
     pub(in crate::broker) identifier: u32,
     /// The number of the group that shares the subscription, by which its messages are marked; 0 if it is not shared.
     pub(in crate::broker) group: u32,
+    /// The size of the mount point of the client, with the `/` behind: what the filter begins with. 0 for none.
+    pub(in crate::broker) mount: u16,
     /// The filter, with its share name.
     pub(in crate::broker) filter: TopicFilter<'a>,
 }
@@ -57,24 +59,39 @@ pub(in crate::broker) struct SubscriptionRecord<'a> {
 const NO_LOCAL: u8 = 0x04;
 const RETAIN_AS_PUBLISHED: u8 = 0x08;
 const SHARED: u8 = 0x10;
+const MOUNTED: u8 = 0x20;
 
 /// The largest subscription identifier \[MQTT-3.8.2.1.2\].
 const MAX_IDENTIFIER: u32 = 268_435_455;
 
 impl<'a> SubscriptionRecord<'a> {
-    pub(in crate::broker) const fn new(filter: TopicFilter<'a>, subscriber: &Subscriber, group: u32) -> Self {
+    pub(in crate::broker) const fn new(
+        filter: TopicFilter<'a>,
+        subscriber: &Subscriber,
+        group: u32,
+        mount: u16,
+    ) -> Self {
         let Subscriber { identifier, options, .. } = *subscriber;
-        Self { options, identifier, group, filter }
+        Self { options, identifier, group, mount, filter }
+    }
+
+    /// The mount point of the client, with the `/` behind.
+    pub(in crate::broker) fn mount_point(&self) -> Option<&'a [u8]> {
+        let mount = self.filter.without_share().as_bytes().get(..usize::from(self.mount))?;
+        (!mount.is_empty()).then_some(mount)
     }
 
     pub(in crate::broker) fn write(&self, out: &mut Vec<u8>) {
         let SubscriptionOptions { qos, no_local, retain_as_published } = self.options;
         let flag = |is_set, flag| if is_set { flag } else { 0 };
-        let is_shared = flag(self.group != 0, SHARED);
-        out.push(qos as u8 | flag(no_local, NO_LOCAL) | flag(retain_as_published, RETAIN_AS_PUBLISHED) | is_shared);
+        let options = flag(no_local, NO_LOCAL) | flag(retain_as_published, RETAIN_AS_PUBLISHED);
+        out.push(qos as u8 | options | flag(self.group != 0, SHARED) | flag(self.mount != 0, MOUNTED));
         out.extend(self.identifier.to_be_bytes());
         if self.group != 0 {
             out.extend(self.group.to_be_bytes());
+        }
+        if self.mount != 0 {
+            out.extend(self.mount.to_be_bytes());
         }
         out.extend(self.filter.as_bytes());
     }
@@ -83,8 +100,9 @@ impl<'a> SubscriptionRecord<'a> {
     pub(in crate::broker) fn read(value: &'a [u8]) -> Option<Self> {
         let mut fields = Fields::new(value);
         let (flags, identifier) = (fields.u8()?, fields.u32()?);
-        let qos = QoS::try_from(flags & !(NO_LOCAL | RETAIN_AS_PUBLISHED | SHARED)).ok()?;
+        let qos = QoS::try_from(flags & !(NO_LOCAL | RETAIN_AS_PUBLISHED | SHARED | MOUNTED)).ok()?;
         let group = if flags & SHARED == 0 { 0 } else { fields.u32()? };
+        let mount = if flags & MOUNTED == 0 { 0 } else { u16::from_be_bytes([fields.u8()?, fields.u8()?]) };
         // Earlier versions allow more filters than 5.0.
         let filter = fields.rest();
         if check_filter(filter, DisallowedCodePoints::Accept, false).is_some() {
@@ -97,7 +115,10 @@ impl<'a> SubscriptionRecord<'a> {
             Some(_) => (1..=MAX_GROUP_NUMBER).contains(&group),
             None => flags & SHARED == 0,
         };
-        (is_possible && identifier <= MAX_IDENTIFIER).then_some(Self { options, identifier, group, filter })
+        let record = Self { options, identifier, group, mount, filter };
+        let is_mounted = record.mount_point().is_some_and(|mount| mount.ends_with(b"/"));
+        let is_possible = is_possible && identifier <= MAX_IDENTIFIER && is_mounted == (flags & MOUNTED != 0);
+        is_possible.then_some(record)
     }
 }
 
@@ -126,10 +147,14 @@ mod tests {
             let options = SubscriptionOptions { qos: QoS::AtLeastOnce, no_local, retain_as_published };
             for (filter, group) in [("$share/group/a/+/#", 0x0ABC_DEF0), ("a/+/#", 0)] {
                 let filter = TopicFilter::new(filter).unwrap();
-                let record = SubscriptionRecord { options, identifier: MAX_IDENTIFIER, group, filter };
-                let mut bytes = Vec::new();
-                record.write(&mut bytes);
-                assert_eq!(SubscriptionRecord::read(&bytes), Some(record));
+                for mount in [0, 2] {
+                    let record = SubscriptionRecord { options, identifier: MAX_IDENTIFIER, group, mount, filter };
+                    let mut bytes = Vec::new();
+                    record.write(&mut bytes);
+                    assert_eq!(SubscriptionRecord::read(&bytes), Some(record));
+                    assert_eq!(record.mount_point(), (mount != 0).then_some(&b"a/"[..]));
+                }
+                let record = SubscriptionRecord { options, identifier: 1, group, mount: 0, filter };
                 let mut bytes = Vec::new();
                 SubscriptionRecord { group: 0x0ABC_DEF0 - group, ..record }.write(&mut bytes);
                 assert_eq!(
@@ -137,6 +162,9 @@ mod tests {
                     None,
                     "a group shares a shared subscription, and no other"
                 );
+                let mut bytes = Vec::new();
+                SubscriptionRecord { mount: 3, ..record }.write(&mut bytes);
+                assert_eq!(SubscriptionRecord::read(&bytes), None, "a mount point ends with a level");
             }
         }
         assert_eq!(SubscriptionRecord::read(b"\x01\0\0\0\0"), None);

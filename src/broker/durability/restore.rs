@@ -15,11 +15,12 @@ use crate::broker::jobs::publication::{Publication, Source, State};
 use crate::broker::jobs::ring::{Job, Order};
 use crate::broker::jobs::turns::PrincipalIndex;
 use crate::broker::memory_use;
+use crate::broker::mount::MountPoint;
 use crate::broker::router::retained_message::{Publisher, RetainedMessage};
 use crate::broker::router::subscribers::Subscriber;
 use crate::broker::session::Session;
 use crate::broker::timers::Due;
-use crate::codec::PacketId;
+use crate::codec::{PacketId, PublishProperties, Version};
 use crate::server::{ServerConfig, ServerSession};
 use crate::session::{
     Contents, DeliveryRecord, Journal, LARGE, MAX_NUMBER, Message, MessageRef, RestoredDeliveries, ServerRecord,
@@ -28,6 +29,7 @@ use crate::session::{
 };
 use crate::store::{Counter, Fields, Key, Kind, RestoreError, RestoreErrorKind};
 use crate::time::Instant;
+use crate::topic::TopicName;
 
 /// The pairs of a broker, as they were read.
 #[derive(Default)]
@@ -273,6 +275,7 @@ fn restore_session(
     let (version, now) = (record.version, cx.now);
     let mut restored = RestoredDeliveries::default();
     let payloads = Arc::clone(cx.sessions.account().payloads());
+    let mount = subscriptions.iter().find_map(|value| SubscriptionRecord::read(value)?.mount_point());
     for (token, delivery) in deliveries {
         let key = Key::delivery(number, token.get());
         if delivery.has_message() && of_wills.contains(&delivery.message) {
@@ -284,6 +287,9 @@ fn restore_session(
         } else if contents.contains(delivery.message) {
             let (since, expires_after, mut stored) =
                 contents.of_delivery(&delivery, version, |payload| payloads.share(payload))?;
+            if let Some(own) = mount.and_then(|mount| without_mount(&stored, version, mount)) {
+                stored = own;
+            }
             stored.set_number(delivery.message);
             stored.count_in(&payloads);
             if let Some(journal) = commits.journal() {
@@ -324,16 +330,36 @@ fn restore_session(
     Ok(())
 }
 
+/// A message as a client under a mount point sees it. Messages are stored with their full topics, because sessions share them.
+fn without_mount(stored: &Stored, version: Version, mount: &[u8]) -> Option<Stored> {
+    let publish = stored.as_publish(version)?;
+    let topic = under_mount(publish.topic, mount)?;
+    let response_topic = publish.properties.response_topic.and_then(|topic| under_mount(topic, mount));
+    let properties = PublishProperties { response_topic, ..publish.properties };
+    let message = MessageRef { topic, properties: &properties, ..MessageRef::of(&publish) };
+    Stored::message(&message, stored.payload(), version).ok()
+}
+
+fn under_mount<'t>(topic: TopicName<'t>, mount: &[u8]) -> Option<TopicName<'t>> {
+    topic.as_bytes().strip_prefix(mount).filter(|own| !own.is_empty()).map(TopicName::validated)
+}
+
 fn restore_subscription(
     cx: &mut Context<'_>,
     index: SessionIndex,
     number: u64,
     value: &[u8],
 ) -> Result<(), RestoreError> {
-    let Some(SubscriptionRecord { options, identifier, group, filter }) = SubscriptionRecord::read(value) else {
+    let Some(record) = SubscriptionRecord::read(value) else {
         bug!("the value was read before");
         return Ok(());
     };
+    let SubscriptionRecord { options, identifier, group, filter, .. } = record;
+    if let Some(mount) = record.mount_point()
+        && let Some(session) = cx.sessions.get_mut(index)
+    {
+        session.set_mount(MountPoint::restored(mount));
+    }
     let subscriber = Subscriber { session: index, identifier, options };
     if cx.router.restore_subscription(cx.sessions, filter, subscriber, group) {
         return Ok(());

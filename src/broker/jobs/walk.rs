@@ -38,10 +38,12 @@ fn can_go_on(cx: &mut Context<'_>, index: SessionIndex) -> bool {
     if session.has_ended() {
         return false;
     }
-    let server = session.server();
-    let takes = |(qos, size)| server.has_room_for(qos, size);
+    let takes = |(qos, size)| session.has_room_for(qos, size);
     // Retained messages come after SUBACK.
-    !walk.is_held() && !server.holds_suback() && walk.message().is_none() && walk.waiting_for().is_none_or(takes)
+    !walk.is_held()
+        && !session.server().holds_suback()
+        && walk.message().is_none()
+        && walk.waiting_for().is_none_or(takes)
 }
 
 /// Goes on with a walk that is a job.

@@ -51,8 +51,8 @@ impl ListId {
         self.0 & GROUP != 0
     }
 
-    /// A number for a hash.
-    pub(super) const fn number(self) -> u32 {
+    /// A number that no other list has: lists are in the order of their numbers.
+    pub(in crate::broker) const fn number(self) -> u32 {
         self.0
     }
 }

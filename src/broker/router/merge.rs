@@ -4,8 +4,10 @@ use alloc::vec::Vec;
 
 use super::list_id::ListId;
 use super::ordered::OrderedList;
+use super::published_by::PublishedBy;
 use super::subscribers::{Subscriber, SubscriptionOptions};
 use crate::broker::index::SessionIndex;
+use crate::broker::session::Session;
 use crate::broker::sessions::Sessions;
 use crate::codec::SubscriptionIdentifier;
 use crate::server::Copies;
@@ -35,14 +37,13 @@ impl Merging {
         &mut self,
         sessions: &mut Sessions,
         lists: impl Iterator<Item = (ListId, OrderedList<'t, Subscriber>)>,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         copies: &mut Copies<'_>,
         before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
     ) -> usize {
         let mut lists = lists;
         // Only groups share a matching filter.
         let Some(first) = lists.next() else { return 0 };
-        let is_wanted = |it: &&Subscriber| is_wanted(it, from);
         let Some(second) = lists.next() else {
             return deliver_list(sessions, first.0, first.1, from, copies, before);
         };
@@ -51,8 +52,10 @@ impl Merging {
         self.merged.clear();
         self.identifiers.clear();
         for (list, subscribers) in [first, second].into_iter().chain(lists) {
-            for subscriber in subscribers.runs().flatten().filter(is_wanted) {
-                self.merge(sessions, subscriber, list, before);
+            for subscriber in subscribers.runs().flatten() {
+                if is_wanted(sessions, subscriber, from) {
+                    self.merge(sessions, subscriber, list, before);
+                }
             }
         }
         self.identifiers.sort_by_key(|&(position, _)| position);
@@ -76,7 +79,7 @@ impl Merging {
         before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
     ) {
         let Subscriber { session, identifier, options } = *subscriber;
-        if sessions.get(session).is_some_and(|session| !session.is_plain()) && !before(sessions, session, list) {
+        if sessions.get(session).is_some_and(Session::is_walking) && !before(sessions, session, list) {
             return;
         }
         let Some(state) = sessions.get_mut(session) else { return bug!("a subscriber is a session") };
@@ -107,14 +110,14 @@ pub(super) fn deliver_list(
     sessions: &mut Sessions,
     list: ListId,
     subscribers: OrderedList<'_, Subscriber>,
-    from: Option<SessionIndex>,
+    from: PublishedBy,
     copies: &mut Copies<'_>,
     before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
 ) -> usize {
     let mut count = 0_usize;
     for run in subscribers.runs() {
         for subscriber in run {
-            if is_wanted(subscriber, from) {
+            if is_wanted(sessions, subscriber, from) {
                 let is_delivered =
                     sessions.deliver_one(subscriber, copies, |sessions| before(sessions, subscriber.session, list));
                 count = count.wrapping_add(usize::from(is_delivered));
@@ -124,10 +127,15 @@ pub(super) fn deliver_list(
     count
 }
 
-/// With No Local a client does not get what it has published itself \[MQTT-3.8.3-3\].
+/// With No Local a client does not get what it has published itself \[MQTT-3.8.3-3\], nor does the embedding program.
 #[inline]
-pub(super) fn is_wanted(subscriber: &Subscriber, from: Option<SessionIndex>) -> bool {
-    !(subscriber.options.no_local && from == Some(subscriber.session))
+pub(super) fn is_wanted(sessions: &Sessions, subscriber: &Subscriber, from: PublishedBy) -> bool {
+    !subscriber.options.no_local
+        || match from {
+            PublishedBy::Session(index) => index != subscriber.session,
+            PublishedBy::Gone => true,
+            PublishedBy::Broker => !sessions.get(subscriber.session).is_some_and(Session::is_local),
+        }
 }
 
 /// The options that result from all matching subscriptions of one session: the highest QoS, and all identifiers

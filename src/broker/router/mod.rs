@@ -7,6 +7,7 @@ mod lists;
 mod matching;
 mod merge;
 mod ordered;
+pub(super) mod published_by;
 pub(super) mod retained;
 pub(super) mod retained_delivery;
 pub(super) mod retained_message;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use self::list_id::{GroupIndex, ListId};
 use self::matching::{Cursor, Search};
 use self::merge::Merging;
+use self::published_by::PublishedBy;
 use self::retained::{Charge, Reference, Retained};
 use self::retained_delivery::{RetainedFirst, Walk};
 use self::retained_message::{Publisher, RetainedMessage};
@@ -44,7 +46,7 @@ use super::secret::Use;
 use super::session::Session;
 use super::sessions::Sessions;
 use super::slab::Key;
-use crate::codec::{List, PubAckReasonCode, PublishProperties, QoS, UserProperty};
+use crate::codec::{List, PubAckReasonCode, Publish, PublishProperties, QoS, UserProperty};
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
@@ -178,7 +180,7 @@ impl Router {
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         publish: &MessageRef<'_>,
         large: &mut Option<Bytes>,
     ) -> Result<Option<(Instant, Reference)>, PubAckReasonCode> {
@@ -206,7 +208,7 @@ impl Router {
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         publish: &MessageRef<'_>,
         large: Option<&Bytes>,
     ) -> Result<Option<(Instant, Reference)>, PubAckReasonCode> {
@@ -214,12 +216,17 @@ impl Router {
             return Ok(self.remove_retained(sessions, publish.topic).map(|removed| (Instant::NEVER, removed)));
         }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-        let publisher = from.map_or(Publisher::BROKER, |index| self.publisher(sessions, index));
+        let publisher = match from {
+            PublishedBy::Session(index) => self.publisher(sessions, index),
+            PublishedBy::Gone => Publisher::UNKNOWN,
+            PublishedBy::Broker => Publisher::BROKER,
+        };
         let message = RetainedMessage::new(publish, large, expires_after, publisher, now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
         sessions.work_mut().spend_more_bytes(message.own_len());
         let outlook = self.retained.with(publish.topic, &message);
-        let principal = from.and_then(|index| sessions.get(index)).map_or(PrincipalIndex::BROKER, Session::principal);
+        let principal =
+            from.session().and_then(|index| sessions.get(index)).map_or(PrincipalIndex::BROKER, Session::principal);
         let own = outlook.replaced.filter(|replaced| replaced.principal == principal).map_or(0, |own| own.bytes);
         let has_room = sessions.account().has_room_for_retained(
             principal,
@@ -282,6 +289,21 @@ impl Router {
         sessions.work_mut().spend(units);
     }
 
+    /// The retained message of a topic.
+    pub(super) fn retained_message(&self, topic: TopicName<'_>) -> Option<&RetainedMessage> {
+        self.retained.find(topic).and_then(|reference| self.retained.get(reference))
+    }
+
+    /// An index above those of all topics.
+    pub(super) fn end_of_topics(&self) -> u32 {
+        self.retained.end()
+    }
+
+    /// The retained message of the topic with this index, if it has one, and the topic.
+    pub(super) fn retained_at(&self, topic: u32) -> Option<(Vec<u8>, &RetainedMessage)> {
+        self.retained.with_topic(topic)
+    }
+
     /// The QoS of a message that is retained, if it still is the one of its topic, and is in the store of a durable broker.
     pub(super) fn stored_qos(&self, reference: Reference) -> Option<QoS> {
         self.retained.get(reference).filter(|message| message.number() != 0).map(RetainedMessage::qos)
@@ -337,7 +359,7 @@ impl Router {
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         publish: &MessageRef<'_>,
         large: Option<Bytes>,
         retained: Option<Reference>,
@@ -346,7 +368,7 @@ impl Router {
         let rest = search.run(tree, publish.topic, None, sessions.work_mut(), matches);
         if rest.is_none() {
             if matches.is_empty() {
-                count_unwanted(sessions, from.is_some());
+                count_unwanted(sessions, from.is_client());
                 return Ok(Published::Done(Outcome::default()));
             }
             let (count, each) = (tree.count(matches) as u64, cost_of_copy(publish));
@@ -366,7 +388,7 @@ impl Router {
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         publish: &MessageRef<'_>,
         large: Option<Bytes>,
     ) -> Outcome {
@@ -418,7 +440,7 @@ impl Router {
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         publish: &MessageRef<'_>,
         large: Option<Bytes>,
         retained: Option<Reference>,
@@ -439,7 +461,7 @@ impl Router {
         if let Some(reference) = retained {
             self.retained.set_spreading(reference, Some(self.last_spread));
         }
-        let mut spread = Spread::new(self.last_spread, message, retained, rest, from.is_some());
+        let mut spread = Spread::new(self.last_spread, message, retained, rest, from.is_client());
         spread.add(&mut self.tree, self.matches.iter());
         Ok(Published::Spreading(Box::new(spread)))
     }
@@ -450,7 +472,7 @@ impl Router {
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         spread: &mut Spread,
     ) -> Option<Outcome> {
         // A message that has expired goes to no other subscriber [MQTT-3.3.2-5].
@@ -504,7 +526,7 @@ impl Router {
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         spread: &mut Spread,
     ) -> bool {
         let Self { tree, encoded, encoded_retained, config, random, retained, .. } = self;
@@ -553,6 +575,12 @@ impl Router {
         if message.is_expired(now) {
             return sessions.drop_copy(index, DropReason::Expired);
         }
+        // It is stored as the client has seen it.
+        let mount = sessions.get(index).and_then(Session::mount);
+        let full = |topic: TopicName<'_>| mount.and_then(|mount| mount.topic(topic));
+        let (topic, response_topic) = (full(publish.topic), publish.properties.response_topic.and_then(full));
+        let topic = topic.as_deref().map_or(publish.topic, TopicName::validated);
+        let response_topic = response_topic.as_deref().map(TopicName::validated).or(publish.properties.response_topic);
         // The time in the queue counts [MQTT-3.3.2-6]. Before 5.0 the packet does not have the interval.
         let left = match message.expires_after {
             u32::MAX => u32::MAX,
@@ -565,8 +593,10 @@ impl Router {
         let properties = PublishProperties {
             message_expiry_interval: (left != u32::MAX).then_some(left),
             subscription_identifiers: List::EMPTY,
+            response_topic,
             ..publish.properties
         };
+        let publish = Publish { topic, ..publish };
         let publish =
             MessageRef { qos: mark.qos, retain: mark.retain, properties: &properties, ..MessageRef::of(&publish) };
         // The message is decoded, and written for another session.

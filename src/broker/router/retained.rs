@@ -301,6 +301,19 @@ impl Retained {
         self.message(node).map(|message| Reference { node, number: message.number })
     }
 
+    /// An index above those of all topics.
+    pub(super) fn end(&self) -> u32 {
+        self.trie.end()
+    }
+
+    /// The message of the topic with this index, if it has one, and the topic.
+    pub(super) fn with_topic(&self, topic: u32) -> Option<(Vec<u8>, &RetainedMessage)> {
+        let message = self.message(topic)?;
+        let mut name = Vec::new();
+        self.trie.write_levels(topic, &mut name);
+        Some((name, &message.message))
+    }
+
     /// The message that a reference was made for, if it is still the one of its topic.
     pub(super) fn get(&self, reference: Reference) -> Option<&RetainedMessage> {
         let message = self.message(reference.node)?;

@@ -3,6 +3,7 @@
 
 use super::list_id::ListId;
 use super::retained::{Reference, Retained};
+use super::retained_message::Publisher;
 use super::retained_walk::{First, Met};
 use super::subscribers::{Subscriber, SubscriptionOptions};
 use super::tree::Tree;
@@ -45,7 +46,7 @@ pub(super) fn advance(
             bug!("a session walks while it exists");
             return Walk::Over;
         };
-        let (server, Some(walk)) = session.server_and_walk() else { return Walk::Over };
+        let Some(walk) = session.walk_mut() else { return Walk::Over };
         let met = walk.step(retained, |list| tree.filter(list));
         let mut units = retained.take_work();
         let waits_for = match met {
@@ -57,13 +58,18 @@ pub(super) fn advance(
                 let message = retained.get(reference);
                 let qos = message.map_or(subscriber.options.qos, |message| message.qos().min(subscriber.options.qos));
                 let size = message.map_or(0, |message| message.len());
-                if server.has_room_for(qos, size) {
-                    walk.pass(retained, list, reference);
-                    send(retained, encoded, sessions, now, reference, subscriber);
-                    None
-                } else {
-                    walk.set_waiting_for(Some((qos, size)));
-                    Some(Walk::Session)
+                let has_room = session.has_room_for(qos, size);
+                match session.walk_mut() {
+                    Some(walk) if has_room => {
+                        walk.pass(retained, list, reference);
+                        send(retained, encoded, sessions, now, reference, subscriber);
+                        None
+                    }
+                    Some(walk) => {
+                        walk.set_waiting_for(Some((qos, size)));
+                        Some(Walk::Session)
+                    }
+                    None => return Walk::Over,
                 }
             }
             Met::Spreading(number) => {
@@ -100,8 +106,11 @@ fn send(
 ) {
     let Some(message) = retained.get(reference).filter(|message| !message.is_expired(now)) else { return };
     if subscriber.options.no_local {
-        let client_id = sessions.client_id(subscriber.session).unwrap_or_default();
-        let (publisher, hashed) = (retained.publisher(client_id), client_id.len());
+        let session = sessions.get(subscriber.session);
+        let (publisher, hashed) = match session.filter(|session| !session.is_local()) {
+            Some(session) => (retained.publisher(session.client_id()), session.client_id().len()),
+            None => (Publisher::BROKER, 0),
+        };
         sessions.work_mut().spend_more_bytes(hashed);
         if message.publisher() == publisher {
             return; // a client does not get what it has published itself, retained or not [MQTT-3.8.3-3]

@@ -24,7 +24,10 @@ impl Publisher {
     /// The broker itself: the embedding program has published the message.
     pub(in crate::broker) const BROKER: Self = Self(0);
 
-    /// A client; never equal to [`BROKER`](Self::BROKER).
+    /// A client whose session has ended.
+    pub(super) const UNKNOWN: Self = Self(2);
+
+    /// A client; never equal to the others.
     pub(super) const fn client(hash: u64) -> Self {
         Self(hash | 1)
     }
@@ -60,6 +63,17 @@ impl RetainedMessage {
             bug!("a retained message is a PUBLISH packet");
         }
         Some((publish?, self.stored.payload(), self.since, self.expires_after))
+    }
+
+    /// The PUBLISH packet in 5.0, without the payload if that is shared, and the shared payload.
+    pub(in crate::broker) fn packet(&self) -> (&[u8], Option<&Bytes>) {
+        (self.stored.bytes(), self.stored.payload())
+    }
+
+    /// What is left of the Message Expiry Interval, in seconds; `None` for none.
+    pub(in crate::broker) fn expires_after(&self, now: Instant) -> Option<u32> {
+        let waited = u32::try_from(now.since(self.since).as_secs()).unwrap_or(u32::MAX);
+        (self.expires_after != u32::MAX).then(|| self.expires_after.saturating_sub(waited))
     }
 
     pub(super) const fn publisher(&self) -> Publisher {
@@ -116,11 +130,7 @@ impl RetainedMessage {
             bug!("a retained message is a PUBLISH packet");
             return None;
         };
-        let waited = u32::try_from(now.since(self.since).as_secs()).unwrap_or(u32::MAX);
-        let left = match self.expires_after {
-            u32::MAX => u32::MAX,
-            seconds => seconds.saturating_sub(waited),
-        };
+        let left = self.expires_after(now).unwrap_or(u32::MAX);
         if let Some(interval) = &mut message.properties.message_expiry_interval {
             *interval = left;
         }

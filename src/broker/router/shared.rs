@@ -181,7 +181,7 @@ impl Group {
     #[cold]
     fn has_lost_connection(&self, position: u32, sessions: &Sessions) -> bool {
         let session = self.members.get(position).and_then(|member| sessions.get(member.session));
-        self.is_connected(position) && session.is_some_and(|session| !session.server().is_connected())
+        self.is_connected(position) && session.is_some_and(|session| !session.is_connected())
     }
 
     /// The position of the member with the fewest messages in flight or queued, among those that are connected, or among all

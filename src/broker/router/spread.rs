@@ -7,6 +7,7 @@ use core::cmp::Reverse;
 use super::list_id::{GroupIndex, ListId};
 use super::matching::Cursor;
 use super::merge::{Merged, is_wanted};
+use super::published_by::PublishedBy;
 use super::retained::Reference;
 use super::retained_message::RetainedMessage;
 use super::tree::Tree;
@@ -169,7 +170,7 @@ impl Position<'_> {
         &mut self,
         tree: &Tree,
         sessions: &mut Sessions,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         copies: &mut Copies<'_>,
         each: u64,
         before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
@@ -218,7 +219,7 @@ impl Position<'_> {
         &mut self,
         tree: &Tree,
         sessions: &mut Sessions,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
     ) {
         sessions.work_mut().spend(1);
@@ -227,9 +228,9 @@ impl Position<'_> {
         let Some(head) = behind.next() else { return self.done.push(list) };
         // The session may have unsubscribed since.
         let rest = if head.session == session { behind.next() } else { Some(head) };
-        if head.session == session && is_wanted(head, from) {
-            let is_plain = sessions.get(session).is_none_or(Session::is_plain);
-            if is_plain || before(sessions, session, list) {
+        if head.session == session && is_wanted(sessions, head, from) {
+            let is_walking = sessions.get(session).is_some_and(Session::is_walking);
+            if !is_walking || before(sessions, session, list) {
                 self.merged.add(head);
             }
         }
@@ -245,7 +246,7 @@ impl Position<'_> {
         &mut self,
         tree: &Tree,
         sessions: &mut Sessions,
-        from: Option<SessionIndex>,
+        from: PublishedBy,
         copies: &mut Copies<'_>,
         each: u64,
         (session, list, next): (SessionIndex, ListId, Option<SessionIndex>),
@@ -260,7 +261,7 @@ impl Position<'_> {
             }
             is_first = false;
             sessions.work_mut().spend(each);
-            if is_wanted(subscriber, from) {
+            if is_wanted(sessions, subscriber, from) {
                 let before = |sessions: &mut Sessions| before(sessions, subscriber.session, list);
                 count = count.wrapping_add(usize::from(sessions.deliver_one(subscriber, copies, before)));
             }

@@ -93,7 +93,7 @@ impl Router {
         }
         let position = self.tree.push(list, subscriber).ok_or(SubAckReasonCode::QuotaExceeded)?;
         session.add_subscription(list, position);
-        let (is_connected, moved) = (session.server().is_connected(), session.subscriptions().len());
+        let (is_connected, moved) = (session.is_connected(), session.subscriptions().len());
         sessions.work_mut().spend(units_of_moving(moved));
         sessions.charge_filter(index, Tree::charge_of_filter(filter));
         sessions.store_subscription(filter, &subscriber, self.tree.group_number(list), true);
@@ -345,8 +345,8 @@ impl Router {
                 let filter = self.tree.filter(list);
                 let found = self.tree.find(TopicFilter::validated(&filter));
                 assert_eq!(found, Some(list), "a subscription is found by its filter");
-                let is_connected = self.tree.is_connected(list, position).unwrap_or(session.server().is_connected());
-                let is_right = session.is_moving() || is_connected == session.server().is_connected();
+                let is_connected = self.tree.is_connected(list, position).unwrap_or(session.is_connected());
+                let is_right = session.is_moving() || is_connected == session.is_connected();
                 assert!(is_right, "a group knows which members are connected");
             }
         }

@@ -442,6 +442,11 @@ impl<V: Default> Trie<V> {
         self.nodes.len()
     }
 
+    /// A number above those of all nodes.
+    pub(super) fn end(&self) -> NodeId {
+        self.nodes.end()
+    }
+
     /// All nodes that are in use.
     pub(super) fn iter(&self) -> impl Iterator<Item = NodeId> {
         core::iter::once(ROOT).chain(self.by_path.iter())

@@ -206,6 +206,15 @@ impl Deliveries {
         self.queue.as_mut().and_then(|queue| queue.pop(is_windowed, has_id))
     }
 
+    /// Removes and returns the oldest queued packet, which is not sent to a peer.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn take_queued(&mut self) -> Option<Waiting> {
+        let waiting = self.pop_queued(true, true)?;
+        self.budget.remove(waiting.stored.len());
+        self.drop_empty_queue();
+        Some(waiting)
+    }
+
     /// Returns the packet identifier of the next operation; `None` if all are in use.
     #[inline]
     pub(crate) fn next_id(&self) -> Option<PacketId> {

@@ -25,7 +25,7 @@ use super::link::{Link, Sent};
 use super::message::Message;
 use super::message_ref::MessageRef;
 use super::operation::Operation;
-use super::outcome::Done;
+use super::outcome::{AbandonReason, Done};
 use super::release::Release;
 use super::request::Request;
 use super::store::durable::Durable;
@@ -408,6 +408,18 @@ impl Engine {
     /// Takes the next message out of a session that has ended; see [`Deliveries::take_apart`].
     pub(crate) fn take_apart(&mut self) -> Option<Option<Waiting>> {
         self.deliveries.take_apart(&mut self.effects)
+    }
+
+    /// Removes and returns the oldest queued packet, which is not sent to a peer.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn take_queued(&mut self) -> Option<Waiting> {
+        self.deliveries.take_queued()
+    }
+
+    /// Gives up a message that was [taken out](Self::take_queued) of the queue, because it has expired.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn expired(&mut self, waiting: &Waiting) {
+        self.effects.abandoned(waiting.token, AbandonReason::Expired);
     }
 
     /// Accepts ownership of a message that is acknowledged later; see [`Inbound::accept`]. Returns its packet identifier

@@ -204,6 +204,13 @@ impl Stored {
         self.payload.get_or_insert_with(|| Box::new(StoredPayload::new(Bytes::new()))).set_number(number);
     }
 
+    /// Returns the bytes of the packet, and the payload if that is stored by reference. It does not count as stored any more.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Option<Bytes>) {
+        let payload = self.payload().cloned();
+        (self.packet, payload)
+    }
+
     /// Counts the payload that is stored by reference in this account for as long as it is stored here.
     pub(crate) fn count_in(&mut self, account: &Arc<PayloadAccount>) {
         if let Some(payload) = &mut self.payload {
