@@ -1,0 +1,169 @@
+//! Two brokers, a bridge between them, a listener at each, and links that are cut at random bytes. Time is a number.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bytes::{Buf, BufMut};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin, Secret};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+use mqtt_sansio::codec::Subscription;
+use mqtt_sansio::{Instant, Message, QoS, Transmit};
+
+use crate::bridge::Bridge;
+
+/// A link between a client and a broker.
+struct Link {
+    id: ConnectionId,
+    to_broker: Vec<u8>,
+    to_client: Vec<u8>,
+    /// Number of bytes until the link is cut; `None` if it never is.
+    lasts: Option<usize>,
+}
+
+/// A broker, and what is connected with it.
+struct Place {
+    broker: Broker<AllowAll>,
+    bridge: Option<Link>,
+    listener: (ClientSession, Link),
+    /// How many times each message has arrived at the listener.
+    heard: BTreeMap<String, u32>,
+}
+
+pub(crate) struct World {
+    now: Instant,
+    random: u64,
+    bridge: Bridge,
+    places: [Place; 2],
+    /// Whether new links are cut.
+    pub(crate) cuts: bool,
+    pub(crate) cut: u32,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Result<Self> {
+        let now = Instant::EPOCH;
+        let bridge = Bridge::new("bridge", "plant/#");
+        let places = [Place::new(now)?, Place::new(now)?];
+        let mut world = Self { now, random: seed, bridge, places, cuts: false, cut: 0 };
+        world.step()?; // a message that is published before the bridge has subscribed is none of its business
+        world.cuts = true;
+        for side in [0, 1] {
+            let lasts = world.below(600);
+            world.places[side].bridge.iter_mut().for_each(|link| link.lasts = Some(lasts));
+        }
+        Ok(world)
+    }
+
+    /// Publishes a message at a broker.
+    pub(crate) fn publish(&mut self, side: usize, payload: &str, qos: QoS) -> Result<()> {
+        self.places[side].broker.publish(self.now, &Message::new("plant/line", payload).qos(qos))?;
+        Ok(())
+    }
+
+    /// Lets a second pass: what can be sent is sent, and what is cut is connected again.
+    pub(crate) fn step(&mut self) -> Result<()> {
+        self.now = self.now + Duration::from_secs(1);
+        for side in [0, 1] {
+            if self.places[side].bridge.is_none() {
+                self.bridge.client(side).open(self.now)?;
+                let lasts = self.cuts.then(|| self.below(600));
+                self.places[side].bridge = Some(Link::new(self.now, &mut self.places[side].broker, lasts));
+            }
+        }
+        // A message and its acknowledgements cross a few links.
+        for _ in 0..20 {
+            for side in [0, 1] {
+                self.places[side].broker.poll(self.now);
+                self.places[side].listen(self.now)?;
+                self.carry(side)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves bytes between the bridge and a broker.
+    fn carry(&mut self, side: usize) -> Result<()> {
+        let (now, is_lossy) = (self.now, self.below(2) == 0);
+        let place = &mut self.places[side];
+        let Some(link) = &mut place.bridge else { return Ok(()) };
+        link.carry(now, &mut place.broker, self.bridge.client(side));
+        if link.lasts == Some(0) && is_lossy {
+            link.to_client.clear(); // the last bytes were sent, and have not arrived
+        }
+        let mut input = &link.to_client[..];
+        let over = self.bridge.poll(now, side, &mut input)?.map(|why| why.to_string());
+        ensure!(over.is_none(), "a connection of the bridge is over: {over:?}");
+        link.to_client.drain(..link.to_client.len() - input.len());
+        if link.lasts == Some(0) || self.bridge.must_reconnect(side) {
+            place.broker.closed(now, link.id);
+            self.bridge.client(side).closed(now);
+            self.bridge.poll(now, side, &mut &[][..])?; // outcomes caused by the end of the connection
+            place.bridge = None;
+            self.cut += 1;
+        }
+        Ok(())
+    }
+
+    /// Returns how many times a message has arrived at the listener of a broker.
+    pub(crate) fn heard(&self, side: usize, payload: &str) -> u32 {
+        self.places[side].heard.get(payload).copied().unwrap_or(0)
+    }
+
+    /// SplitMix64.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.random;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (bits ^ (bits >> 31)) as usize % bound
+    }
+}
+
+impl Place {
+    fn new(now: Instant) -> Result<Self> {
+        let mut broker = Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll);
+        let mut client = ClientSession::new(ClientConfig { client_id: "listener".into(), ..ClientConfig::default() });
+        client.subscribe(now, &[Subscription::new("plant/#", QoS::ExactlyOnce)?])?;
+        client.open(now)?;
+        let link = Link::new(now, &mut broker, None);
+        Ok(Self { broker, bridge: None, listener: (client, link), heard: BTreeMap::new() })
+    }
+
+    fn listen(&mut self, now: Instant) -> Result<()> {
+        let (client, link) = &mut self.listener;
+        link.carry(now, &mut self.broker, client);
+        let mut input = &link.to_client[..];
+        while let Some(action) = client.poll(now, &mut input) {
+            if let Action::Message(message) = action {
+                *self.heard.entry(String::from_utf8(message.payload.to_vec())?).or_default() += 1;
+            }
+        }
+        link.to_client.drain(..link.to_client.len() - input.len());
+        Ok(())
+    }
+}
+
+impl Link {
+    fn new(now: Instant, broker: &mut Broker<AllowAll>, lasts: Option<usize>) -> Self {
+        let id = broker.open(now, Origin::UNKNOWN);
+        Self { id, to_broker: Vec::new(), to_client: Vec::new(), lasts }
+    }
+
+    /// Moves the output of both ends, up to the byte at which the link is cut.
+    fn carry(&mut self, now: Instant, broker: &mut Broker<AllowAll>, client: &mut ClientSession) {
+        take(client.transmit(), &mut self.to_broker, &mut self.lasts);
+        let mut input = &self.to_broker[..];
+        broker.receive(now, self.id, &mut input);
+        self.to_broker.drain(..self.to_broker.len() - input.len());
+        take(broker.transmit(self.id), &mut self.to_client, &mut self.lasts);
+    }
+}
+
+fn take(transmit: &mut Transmit, wire: &mut Vec<u8>, lasts: &mut Option<usize>) {
+    let count = transmit.remaining().min(lasts.unwrap_or(usize::MAX));
+    wire.put(transmit.take(count));
+    if let Some(lasts) = lasts {
+        *lasts -= count;
+    }
+}
