@@ -23,33 +23,59 @@ const CUTS: u32 = 100;
 fn main() -> Result<()> {
     let seed = env::args().nth(1).map_or(Ok(42), |seed| seed.parse())?;
     let mut world = World::new(seed)?;
+    let sent = exchange(&mut world, 2)?;
+    for (qos, name) in [(QoS::AtLeastOnce, "at least once"), (QoS::ExactlyOnce, "exactly once")] {
+        let (messages, again) = check(&world, sent.iter().filter(|message| message.qos == qos))?;
+        ensure!(again == 0 || qos == QoS::AtLeastOnce, "a message of QoS 2 has come twice");
+        println!("{name}: {messages} messages between {} and {}, none lost, {again} again", NAMES[0], NAMES[1]);
+    }
+
+    // A broker that loses a session loses the messages that wait in it: so they all go to the broker that does.
+    world.forgets = true;
+    let sent = exchange(&mut world, 1)?;
+    let (messages, again) = check(&world, &sent)?;
+    let forgotten = world.forgotten;
+    println!("with {forgotten} sessions lost in the {}: {messages} messages, none lost, {again} again", NAMES[1]);
+    println!("the links of the bridge were cut {} times", world.cut);
+    Ok(())
+}
+
+struct Sent {
+    side: usize,
+    payload: String,
+    qos: QoS,
+}
+
+/// Publishes messages at this number of brokers while links are cut, and waits until they have arrived.
+fn exchange(world: &mut World, sides: usize) -> Result<Vec<Sent>> {
     let mut sent = Vec::new();
-    while world.cut < CUTS {
+    let before = world.cut;
+    world.set_cuts(true);
+    while world.cut < before + CUTS {
         for _ in 0..world.below(4) {
-            let (side, qos) = (world.below(2), [QoS::AtLeastOnce, QoS::ExactlyOnce][world.below(2)]);
-            let payload = format!("{} {}", NAMES[side], sent.len());
+            let (side, qos) = (world.below(sides), [QoS::AtLeastOnce, QoS::ExactlyOnce][world.below(2)]);
+            let payload = format!("{} {before} {}", NAMES[side], sent.len());
             world.publish(side, &payload, qos)?;
-            sent.push((side, payload, qos));
+            sent.push(Sent { side, payload, qos });
         }
         world.step()?;
     }
-    world.cuts = false;
+    world.set_cuts(false);
     for _ in 0..20 {
-        world.step()?; // what has waited arrives
+        world.step()?;
     }
+    Ok(sent)
+}
 
-    for (of, name) in [(QoS::AtLeastOnce, "at least once"), (QoS::ExactlyOnce, "exactly once")] {
-        let (mut messages, mut again) = (0, 0);
-        for (side, payload, _) in sent.iter().filter(|(.., qos)| *qos == of) {
-            let (here, there) = (world.heard(*side, payload), world.heard(1 - side, payload));
-            ensure!(here == 1, "\"{payload}\" has come {here} times to the listener where it was published");
-            ensure!(there >= 1, "\"{payload}\" is lost");
-            ensure!(there == 1 || of == QoS::AtLeastOnce, "\"{payload}\" has come {there} times");
-            messages += 1;
-            again += there - 1;
-        }
-        println!("{name}: {messages} messages between {} and {}, none lost, {again} again", NAMES[0], NAMES[1]);
+/// Checks that all messages have arrived at both brokers; returns their number, and how many times one has come again.
+fn check<'a>(world: &World, sent: impl IntoIterator<Item = &'a Sent>) -> Result<(u32, u32)> {
+    let (mut messages, mut again) = (0, 0);
+    for Sent { side, payload, .. } in sent {
+        let (here, there) = (world.heard(*side, payload), world.heard(1 - side, payload));
+        ensure!(here == 1, "\"{payload}\" has come {here} times to the listener where it was published");
+        ensure!(there >= 1, "\"{payload}\" is lost");
+        messages += 1;
+        again += there - 1;
     }
-    println!("the links of the bridge were cut {} times", world.cut);
-    Ok(())
+    Ok((messages, again))
 }

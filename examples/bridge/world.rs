@@ -35,9 +35,12 @@ pub(crate) struct World {
     random: u64,
     bridge: Bridge,
     places: [Place; 2],
-    /// Whether new links are cut.
-    pub(crate) cuts: bool,
+    /// Whether the links of the bridge are cut.
+    cuts: bool,
     pub(crate) cut: u32,
+    /// Whether the second broker loses the session of the bridge now and then.
+    pub(crate) forgets: bool,
+    pub(crate) forgotten: u32,
 }
 
 impl World {
@@ -45,14 +48,22 @@ impl World {
         let now = Instant::EPOCH;
         let bridge = Bridge::new("bridge", "plant/#");
         let places = [Place::new(now)?, Place::new(now)?];
-        let mut world = Self { now, random: seed, bridge, places, cuts: false, cut: 0 };
+        let mut world = Self { now, random: seed, bridge, places, cuts: false, cut: 0, forgets: false, forgotten: 0 };
         world.step()?; // a message that is published before the bridge has subscribed is none of its business
-        world.cuts = true;
-        for side in [0, 1] {
-            let lasts = world.below(600);
-            world.places[side].bridge.iter_mut().for_each(|link| link.lasts = Some(lasts));
-        }
         Ok(world)
+    }
+
+    /// Sets whether the links of the bridge are cut.
+    pub(crate) fn set_cuts(&mut self, cuts: bool) {
+        self.cuts = cuts;
+        for side in [0, 1] {
+            let lasts = self.lasts();
+            self.places[side].bridge.iter_mut().for_each(|link| link.lasts = lasts);
+        }
+    }
+
+    fn lasts(&mut self) -> Option<usize> {
+        self.cuts.then(|| self.below(600))
     }
 
     /// Publishes a message at a broker.
@@ -66,8 +77,11 @@ impl World {
         self.now = self.now + Duration::from_secs(1);
         for side in [0, 1] {
             if self.places[side].bridge.is_none() {
+                if side == 1 && self.forgets && self.below(2) == 0 {
+                    self.forgotten += u32::from(self.places[side].broker.end_session(self.now, "bridge"));
+                }
                 self.bridge.client(side).open(self.now)?;
-                let lasts = self.cuts.then(|| self.below(600));
+                let lasts = self.lasts();
                 self.places[side].bridge = Some(Link::new(self.now, &mut self.places[side].broker, lasts));
             }
         }
