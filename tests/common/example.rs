@@ -36,7 +36,7 @@ fn build(example: &str) -> PathBuf {
     cargo.args(["--example", example]);
     cargo.arg("--target-dir").arg(profile.parent().unwrap());
     let name = profile.file_name().unwrap();
-    cargo.arg("--profile").arg(if name == "debug" { OsStr::new("dev") } else { name });
+    cargo.arg("--profile").arg(if name == "debug" { OsStr::new("test") } else { name });
     // Build scripts and crates that read the variables cargo has set for this test would be built again.
     let is_about_test = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_about_test)) {
