@@ -4,7 +4,7 @@
 //! cargo run --example memory
 //! ```
 //!
-//! A transport is whatever moves bytes in order: here a channel of chunks for each direction.
+//! A transport is anything that moves bytes in order: here a channel of chunks for each direction.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -73,7 +73,7 @@ fn measure(transport: Transport, readings: &[(&str, &str)]) -> Result<()> {
 /// A chunk of bytes from a client; `None` at the end of its transport.
 type Event = (ConnectionId, Option<Vec<u8>>);
 
-/// The client's end of a transport.
+/// A transport, as its client uses it.
 struct Transport {
     clock: StdClock,
     id: ConnectionId,
@@ -112,14 +112,14 @@ impl Transport {
     }
 }
 
-/// A broker, and its ends of the transports.
+/// A broker, and its connections.
 struct Host {
     clock: StdClock,
     broker: Broker<AllowAll>,
     connections: BTreeMap<ConnectionId, Connection>,
 }
 
-/// The broker's end of a transport.
+/// A transport, as the broker uses it.
 struct Connection {
     to_client: Sender<Vec<u8>>,
     /// Bytes that the broker has not taken yet.

@@ -1,8 +1,12 @@
 //! A bridge between two brokers.
 //!
-//! The bridge is a client of both brokers, and publishes at each what it receives from the other. It does not acknowledge a
-//! message before the other broker has: until then the broker that the message comes from is responsible for it. So a message
-//! of QoS 1 or 2 is not lost, whichever connection is cut, and even if the bridge itself is lost.
+//! The bridge is a client of both brokers, and publishes at each the messages that it receives from the other. It does not
+//! acknowledge a message before the other broker has: until then the broker that the message comes from is responsible for
+//! it. So a message of QoS 1 or 2 is not lost, whichever connection is cut, and even if the other broker loses the session of
+//! the bridge.
+//!
+//! A bridge that has to survive a crash of its own makes both sessions durable (`ClientConfig::durable`), and stores
+//! `unacknowledged` and `publications` with their changes.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +25,11 @@ const WINDOW: u16 = 100;
 /// A bridge. The caller connects both of its clients with their brokers, as it would connect any client.
 pub(crate) struct Bridge {
     filter: String,
-    ends: [End; 2],
+    endpoints: [Endpoint; 2],
 }
 
 /// The client of one broker.
-struct End {
+struct Endpoint {
     client: ClientSession,
     /// Messages from this broker that are not acknowledged. A broker uses no packet identifier for another message before
     /// that, so a message that comes again after a cut is recognised by its packet identifier.
@@ -50,7 +54,7 @@ enum State {
 impl Bridge {
     /// Makes a bridge for the topics that match this filter, in both directions.
     pub(crate) fn new(name: &str, filter: &str) -> Self {
-        let end = |seed| {
+        let endpoint = |seed| {
             let config = ClientConfig {
                 client_id: name.into(),
                 session_expiry_interval: SessionExpiry::NEVER,
@@ -60,30 +64,31 @@ impl Bridge {
                 ..ClientConfig::default()
             };
             let client = ClientSession::new(config);
-            End { client, unacknowledged: BTreeMap::new(), publications: BTreeMap::new(), must_reconnect: false }
+            Endpoint { client, unacknowledged: BTreeMap::new(), publications: BTreeMap::new(), must_reconnect: false }
         };
-        Self { filter: filter.into(), ends: [end(0), end(1)] }
+        Self { filter: filter.into(), endpoints: [endpoint(0), endpoint(1)] }
     }
 
-    /// The client of a broker, to be connected and written.
-    pub(crate) fn client(&mut self, side: usize) -> &mut ClientSession {
-        &mut self.ends[side].client
+    /// Returns the client of a broker. The caller opens its connections and writes its output.
+    pub(crate) fn client(&mut self, broker: usize) -> &mut ClientSession {
+        &mut self.endpoints[broker].client
     }
 
     /// Returns whether the caller must close the connection with a broker, and open another one.
-    pub(crate) fn must_reconnect(&mut self, side: usize) -> bool {
-        std::mem::take(&mut self.ends[side].must_reconnect)
+    pub(crate) fn must_reconnect(&mut self, broker: usize) -> bool {
+        std::mem::take(&mut self.endpoints[broker].must_reconnect)
     }
 
-    /// Takes what a broker has sent, as [`ClientSession::poll`] does; returns why the connection is over, if it is.
-    pub(crate) fn poll<'a>(&mut self, now: Instant, side: usize, input: &mut &'a [u8]) -> Result<Option<Close<'a>>> {
-        while let Some(action) = self.ends[side].client.poll(now, input) {
+    /// Processes the bytes that a broker has sent, as [`ClientSession::poll`] does. Returns the reason if the connection is
+    /// over.
+    pub(crate) fn poll<'a>(&mut self, now: Instant, broker: usize, input: &mut &'a [u8]) -> Result<Option<Close<'a>>> {
+        while let Some(action) = self.endpoints[broker].client.poll(now, input) {
             match action {
                 Action::Connected(connected) if connected.session != Resumption::Resumed => {
-                    self.subscribe(now, side)?
+                    self.subscribe(now, broker)?
                 }
-                Action::Message(message) => self.forward(now, side, &message)?,
-                Action::Done { token, outcome } => self.settle(now, side, token, &outcome),
+                Action::Message(message) => self.forward(now, broker, &message)?,
+                Action::Done { token, outcome } => self.settle(now, broker, token, &outcome),
                 Action::Close(why) => return Ok(Some(why)),
                 _ => {}
             }
@@ -91,22 +96,24 @@ impl Bridge {
         Ok(None)
     }
 
-    fn subscribe(&mut self, now: Instant, side: usize) -> Result<()> {
+    fn subscribe(&mut self, now: Instant, broker: usize) -> Result<()> {
         // The session is new: its broker has forgotten which messages are unacknowledged.
-        self.ends[side].unacknowledged.clear();
+        self.endpoints[broker].unacknowledged.clear();
         let subscription = Subscription {
-            no_local: true,            // what the bridge has brought from the other broker does not go back
-            retain_as_published: true, // the other broker retains what this one does
+            // A message that the bridge has published does not come back to it.
+            no_local: true,
+            // The other broker retains the messages that this one retains.
+            retain_as_published: true,
             ..Subscription::new(&self.filter, QoS::ExactlyOnce)?
         };
-        self.ends[side].client.subscribe(now, &[subscription])?;
+        self.endpoints[broker].client.subscribe(now, &[subscription])?;
         Ok(())
     }
 
     fn forward(&mut self, now: Instant, from: usize, message: &ReceivedMessage<'_>) -> Result<()> {
         let [source, destination] = self.directed(from);
         let Some(ack_handle) = message.ack_handle else {
-            // Nobody waits for a message of QoS 0, so none is queued for a broker that is not there.
+            // A message of QoS 0 may be lost, so it is not queued for a broker that is not connected.
             if destination.client.is_connected() {
                 let _ = destination.client.publish(now, &Message::from(message));
             }
@@ -114,7 +121,7 @@ impl Bridge {
         };
         let id = source.client.packet_id(ack_handle).context("a message that has just arrived is unacknowledged")?;
         if let Some(forwarded) = source.unacknowledged.get_mut(&id) {
-            forwarded.ack_handle = ack_handle; // the message comes again, and is under way already
+            forwarded.ack_handle = ack_handle; // the message comes again, and is forwarded already
             source.acknowledge(now, id);
             return Ok(());
         }
@@ -127,7 +134,7 @@ impl Bridge {
                 source.must_reconnect = true;
                 return Ok(());
             }
-            // The destination does not support the message, and will not next time.
+            // The destination does not support the message, and would not support it next time either.
             Err(_) => State::Answered(PubAckReasonCode::ImplementationSpecificError),
         };
         source.unacknowledged.insert(id, Forwarded { ack_handle, state });
@@ -135,9 +142,9 @@ impl Bridge {
         Ok(())
     }
 
-    /// Handles what a broker has made of a message: the answer goes to the broker that the message came from.
-    fn settle(&mut self, now: Instant, side: usize, token: Token, outcome: &Outcome<'_>) {
-        let [source, destination] = self.directed(1 - side);
+    /// Handles the outcome of a publication: its reason code goes to the broker that the message came from.
+    fn settle(&mut self, now: Instant, broker: usize, token: Token, outcome: &Outcome<'_>) {
+        let [source, destination] = self.directed(1 - broker);
         let Some(id) = destination.publications.remove(&token) else { return };
         // If the source has lost its session since, it has forgotten the message, and the packet identifier may be that of
         // another one.
@@ -159,14 +166,14 @@ impl Bridge {
         source.acknowledge(now, id);
     }
 
-    /// The source and the destination of messages from this side.
-    fn directed(&mut self, from: usize) -> [&mut End; 2] {
-        let [a, b] = &mut self.ends;
+    /// Returns the source and the destination of messages from this broker.
+    fn directed(&mut self, from: usize) -> [&mut Endpoint; 2] {
+        let [a, b] = &mut self.endpoints;
         if from == 0 { [a, b] } else { [b, a] }
     }
 }
 
-impl End {
+impl Endpoint {
     /// Acknowledges a message, if the other broker has. If the connection is lost meanwhile, this broker sends the message
     /// again, with the same packet identifier.
     fn acknowledge(&mut self, now: Instant, id: PacketId) {

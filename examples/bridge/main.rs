@@ -4,8 +4,8 @@
 //! cargo run --example bridge -- [SEED]
 //! ```
 //!
-//! `bridge.rs` is the part to copy to another program. `world.rs` has two brokers in memory, whose links with the bridge are cut
-//! a hundred times, each time at a random byte. No message of QoS 1 or 2 is lost, and none of QoS 2 comes twice.
+//! `bridge.rs` is the part to copy to another program. `world.rs` has two brokers in memory, whose links with the bridge are
+//! cut a hundred times, each time at a random byte. No message of QoS 1 or 2 is lost, and none of QoS 2 comes twice.
 
 mod bridge;
 mod world;
@@ -41,22 +41,22 @@ fn main() -> Result<()> {
 }
 
 struct Sent {
-    side: usize,
+    broker: usize,
     payload: String,
     qos: QoS,
 }
 
 /// Publishes messages at this number of brokers while links are cut, and waits until they have arrived.
-fn exchange(world: &mut World, sides: usize) -> Result<Vec<Sent>> {
+fn exchange(world: &mut World, brokers: usize) -> Result<Vec<Sent>> {
     let mut sent = Vec::new();
     let before = world.cut;
     world.set_cuts(true);
     while world.cut < before + CUTS {
         for _ in 0..world.below(4) {
-            let (side, qos) = (world.below(sides), [QoS::AtLeastOnce, QoS::ExactlyOnce][world.below(2)]);
-            let payload = format!("{} {before} {}", NAMES[side], sent.len());
-            world.publish(side, &payload, qos)?;
-            sent.push(Sent { side, payload, qos });
+            let (broker, qos) = (world.below(brokers), [QoS::AtLeastOnce, QoS::ExactlyOnce][world.below(2)]);
+            let payload = format!("{} {before} {}", NAMES[broker], sent.len());
+            world.publish(broker, &payload, qos)?;
+            sent.push(Sent { broker, payload, qos });
         }
         world.step()?;
     }
@@ -67,11 +67,11 @@ fn exchange(world: &mut World, sides: usize) -> Result<Vec<Sent>> {
     Ok(sent)
 }
 
-/// Checks that all messages have arrived at both brokers; returns their number, and how many times one has come again.
+/// Checks that all messages have arrived at both brokers. Returns the number of messages and the number of further copies.
 fn check<'a>(world: &World, sent: impl IntoIterator<Item = &'a Sent>) -> Result<(u32, u32)> {
     let (mut messages, mut again) = (0, 0);
-    for Sent { side, payload, .. } in sent {
-        let (here, there) = (world.heard(*side, payload), world.heard(1 - side, payload));
+    for Sent { broker, payload, .. } in sent {
+        let (here, there) = (world.arrivals(*broker, payload), world.arrivals(1 - broker, payload));
         ensure!(here == 1, "\"{payload}\" has come {here} times to the listener where it was published");
         ensure!(there >= 1, "\"{payload}\" is lost");
         messages += 1;

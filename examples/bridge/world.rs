@@ -21,20 +21,20 @@ struct Link {
     lasts: Option<usize>,
 }
 
-/// A broker, and what is connected with it.
-struct Place {
+/// A broker, its link with the bridge, and its listener.
+struct Site {
     broker: Broker<AllowAll>,
     bridge: Option<Link>,
     listener: (ClientSession, Link),
-    /// How many times each message has arrived at the listener.
-    heard: BTreeMap<String, u32>,
+    /// Number of times that each message has arrived at the listener.
+    arrivals: BTreeMap<String, u32>,
 }
 
 pub(crate) struct World {
     now: Instant,
     random: u64,
     bridge: Bridge,
-    places: [Place; 2],
+    sites: [Site; 2],
     /// Whether the links of the bridge are cut.
     cuts: bool,
     pub(crate) cut: u32,
@@ -47,18 +47,18 @@ impl World {
     pub(crate) fn new(seed: u64) -> Result<Self> {
         let now = Instant::EPOCH;
         let bridge = Bridge::new("bridge", "plant/#");
-        let places = [Place::new(now)?, Place::new(now)?];
-        let mut world = Self { now, random: seed, bridge, places, cuts: false, cut: 0, forgets: false, forgotten: 0 };
-        world.step()?; // a message that is published before the bridge has subscribed is none of its business
+        let sites = [Site::new(now)?, Site::new(now)?];
+        let mut world = Self { now, random: seed, bridge, sites, cuts: false, cut: 0, forgets: false, forgotten: 0 };
+        world.step()?; // messages that are published before the bridge has subscribed are not forwarded
         Ok(world)
     }
 
     /// Sets whether the links of the bridge are cut.
     pub(crate) fn set_cuts(&mut self, cuts: bool) {
         self.cuts = cuts;
-        for side in [0, 1] {
+        for at in [0, 1] {
             let lasts = self.lasts();
-            self.places[side].bridge.iter_mut().for_each(|link| link.lasts = lasts);
+            self.sites[at].bridge.iter_mut().for_each(|link| link.lasts = lasts);
         }
     }
 
@@ -67,61 +67,61 @@ impl World {
     }
 
     /// Publishes a message at a broker.
-    pub(crate) fn publish(&mut self, side: usize, payload: &str, qos: QoS) -> Result<()> {
-        self.places[side].broker.publish(self.now, &Message::new("plant/line", payload).qos(qos))?;
+    pub(crate) fn publish(&mut self, at: usize, payload: &str, qos: QoS) -> Result<()> {
+        self.sites[at].broker.publish(self.now, &Message::new("plant/line", payload).qos(qos))?;
         Ok(())
     }
 
-    /// Lets a second pass: what can be sent is sent, and what is cut is connected again.
+    /// Lets a second pass: links that are cut are replaced, and all bytes that can be sent are sent.
     pub(crate) fn step(&mut self) -> Result<()> {
         self.now = self.now + Duration::from_secs(1);
-        for side in [0, 1] {
-            if self.places[side].bridge.is_none() {
-                if side == 1 && self.forgets && self.below(2) == 0 {
-                    self.forgotten += u32::from(self.places[side].broker.end_session(self.now, "bridge"));
+        for at in [0, 1] {
+            if self.sites[at].bridge.is_none() {
+                if at == 1 && self.forgets && self.below(2) == 0 {
+                    self.forgotten += u32::from(self.sites[at].broker.end_session(self.now, "bridge"));
                 }
-                self.bridge.client(side).open(self.now)?;
+                self.bridge.client(at).open(self.now)?;
                 let lasts = self.lasts();
-                self.places[side].bridge = Some(Link::new(self.now, &mut self.places[side].broker, lasts));
+                self.sites[at].bridge = Some(Link::new(self.now, &mut self.sites[at].broker, lasts));
             }
         }
         // A message and its acknowledgements cross a few links.
         for _ in 0..20 {
-            for side in [0, 1] {
-                self.places[side].broker.poll(self.now);
-                self.places[side].listen(self.now)?;
-                self.carry(side)?;
+            for at in [0, 1] {
+                self.sites[at].broker.poll(self.now);
+                self.sites[at].listen(self.now)?;
+                self.carry(at)?;
             }
         }
         Ok(())
     }
 
     /// Moves bytes between the bridge and a broker.
-    fn carry(&mut self, side: usize) -> Result<()> {
+    fn carry(&mut self, at: usize) -> Result<()> {
         let (now, is_lossy) = (self.now, self.below(2) == 0);
-        let place = &mut self.places[side];
-        let Some(link) = &mut place.bridge else { return Ok(()) };
-        link.carry(now, &mut place.broker, self.bridge.client(side));
+        let site = &mut self.sites[at];
+        let Some(link) = &mut site.bridge else { return Ok(()) };
+        link.carry(now, &mut site.broker, self.bridge.client(at));
         if link.lasts == Some(0) && is_lossy {
             link.to_client.clear(); // the last bytes were sent, and have not arrived
         }
         let mut input = &link.to_client[..];
-        let over = self.bridge.poll(now, side, &mut input)?.map(|why| why.to_string());
+        let over = self.bridge.poll(now, at, &mut input)?.map(|why| why.to_string());
         ensure!(over.is_none(), "a connection of the bridge is over: {over:?}");
         link.to_client.drain(..link.to_client.len() - input.len());
-        if link.lasts == Some(0) || self.bridge.must_reconnect(side) {
-            place.broker.closed(now, link.id);
-            self.bridge.client(side).closed(now);
-            self.bridge.poll(now, side, &mut &[][..])?; // outcomes caused by the end of the connection
-            place.bridge = None;
+        if link.lasts == Some(0) || self.bridge.must_reconnect(at) {
+            site.broker.closed(now, link.id);
+            self.bridge.client(at).closed(now);
+            self.bridge.poll(now, at, &mut &[][..])?; // outcomes caused by the end of the connection
+            site.bridge = None;
             self.cut += 1;
         }
         Ok(())
     }
 
-    /// Returns how many times a message has arrived at the listener of a broker.
-    pub(crate) fn heard(&self, side: usize, payload: &str) -> u32 {
-        self.places[side].heard.get(payload).copied().unwrap_or(0)
+    /// Returns the number of times that a message has arrived at the listener of a broker.
+    pub(crate) fn arrivals(&self, at: usize, payload: &str) -> u32 {
+        self.sites[at].arrivals.get(payload).copied().unwrap_or(0)
     }
 
     /// SplitMix64.
@@ -134,14 +134,14 @@ impl World {
     }
 }
 
-impl Place {
+impl Site {
     fn new(now: Instant) -> Result<Self> {
         let mut broker = Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll);
         let mut client = ClientSession::new(ClientConfig { client_id: "listener".into(), ..ClientConfig::default() });
         client.subscribe(now, &[Subscription::new("plant/#", QoS::ExactlyOnce)?])?;
         client.open(now)?;
         let link = Link::new(now, &mut broker, None);
-        Ok(Self { broker, bridge: None, listener: (client, link), heard: BTreeMap::new() })
+        Ok(Self { broker, bridge: None, listener: (client, link), arrivals: BTreeMap::new() })
     }
 
     fn listen(&mut self, now: Instant) -> Result<()> {
@@ -150,7 +150,7 @@ impl Place {
         let mut input = &link.to_client[..];
         while let Some(action) = client.poll(now, &mut input) {
             if let Action::Message(message) = action {
-                *self.heard.entry(String::from_utf8(message.payload.to_vec())?).or_default() += 1;
+                *self.arrivals.entry(String::from_utf8(message.payload.to_vec())?).or_default() += 1;
             }
         }
         link.to_client.drain(..link.to_client.len() - input.len());
@@ -164,7 +164,7 @@ impl Link {
         Self { id, to_broker: Vec::new(), to_client: Vec::new(), lasts }
     }
 
-    /// Moves the output of both ends, up to the byte at which the link is cut.
+    /// Moves the output of both endpoints, up to the byte at which the link is cut.
     fn carry(&mut self, now: Instant, broker: &mut Broker<AllowAll>, client: &mut ClientSession) {
         take(client.transmit(), &mut self.to_broker, &mut self.lasts);
         let mut input = &self.to_broker[..];

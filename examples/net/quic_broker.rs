@@ -1,4 +1,4 @@
-//! The broker's end: a task for each connection, and one broker that all of them use.
+//! The server: a task for each connection, and one broker that all of them use.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use quinn::{Endpoint, Incoming, RecvStream, SendStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-/// The broker, and how to wake the task of each connection.
+/// The broker, and the handles that wake the task of each connection.
 struct Shared {
     broker: Broker<AllowAll>,
     tasks: BTreeMap<ConnectionId, Arc<Notify>>,
@@ -36,7 +36,7 @@ pub(crate) async fn serve(endpoint: Endpoint) -> Result<u64> {
     Ok(shared.broker.counters().messages_forwarded)
 }
 
-/// Accepts a connection and its stream, and serves it until one end leaves.
+/// Accepts a connection and its stream, and serves it until the connection is over.
 async fn accept(incoming: Incoming, shared: &Mutex<Shared>) -> Result<()> {
     let origin = incoming.remote_address().ip().into();
     let connection = incoming.await?;
@@ -84,8 +84,8 @@ async fn relay(
 }
 
 impl Shared {
-    /// Gives the broker what a connection has received, and takes what it has to send. Wakes the tasks of others that have
-    /// something to send now.
+    /// Gives the broker the bytes that a connection has received, and returns its output, whether it is over, and the deadline
+    /// of the broker. Wakes the tasks of other connections that have output now.
     fn turn(
         &mut self,
         id: ConnectionId,

@@ -1,11 +1,11 @@
-//! Enhanced authentication: SCRAM-SHA-256 (RFC 7677) at both ends, by the crate `rsasl`.
+//! Enhanced authentication: SCRAM-SHA-256 (RFC 7677) of a client and a broker, by the crate `rsasl`.
 //!
 //! ```text
 //! cargo run -p mqtt-sansio-net-examples --example scram
 //! ```
 //!
 //! The broker stores keys that are derived from the password, and never sees the password itself. The client finds out whether
-//! the broker knows these keys: CONNACK proves it. Both ends are in memory; nothing here depends on the transport.
+//! the broker knows these keys: CONNACK proves it. Client and broker are in memory; nothing here depends on the transport.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Connects a client with the broker; returns how that ends.
+/// Connects a client with the broker, and returns the outcome as a text.
 fn connect(broker: &mut Broker<Scram>, clock: &StdClock, user: &str, password: &str) -> Result<String> {
     let credentials = SASLConfig::with_credentials(None, user.into(), password.into())?;
     let mut exchange = SASLClient::new(credentials).start_suggested(&[Mechname::parse(METHOD.as_bytes())?])?;
@@ -143,7 +143,7 @@ impl Scram {
     }
 }
 
-/// What is stored of a password (RFC 5802, section 3).
+/// The keys that are stored in place of a password (RFC 5802, section 3).
 struct Keys {
     salt: Vec<u8>,
     stored_key: Vec<u8>,

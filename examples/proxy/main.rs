@@ -5,8 +5,8 @@
 //! cargo run --example proxy -- --listen 127.0.0.1:1884 --to 127.0.0.1:1883
 //! ```
 //!
-//! Without arguments it stands between a client and a broker of its own, and ends with them: see `demo.rs`. It forwards the bytes
-//! as they come, whether they can be decoded or not: it looks at a connection, and takes no part in it.
+//! Without arguments it stands between a client and a broker of its own, and ends with them: see `demo.rs`. The bytes
+//! are forwarded as they come, whether or not they can be decoded.
 
 // The crate itself uses no sockets and threads. A program that embeds it does.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -84,7 +84,7 @@ impl Direction {
     fn forward(mut self, mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
         let mut piece = [0; 16_384];
         loop {
-            // A reset is an end too; the other direction then notices that it cannot go on.
+            // A reset ends this direction too; the other one then fails by itself.
             let count = from.read(&mut piece).unwrap_or(0);
             self.look_at(&piece[..count]);
             if count == 0 || to.write_all(&piece[..count]).is_err() {

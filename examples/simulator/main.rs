@@ -34,27 +34,27 @@ fn main() -> Result<()> {
     world.settle()?;
     let seconds = start.elapsed().as_secs_f64();
 
-    let seen = world.seen();
+    let results = world.results();
     println!("{devices} devices, {hours} virtual hours, seed {seed}");
-    println!("readings: {} published, {} arrived at the dashboard", seen.readings_sent, seen.readings);
-    println!("commands: {} sent to devices, {} arrived", seen.commands_sent, seen.commands);
+    println!("readings: {} published, {} arrived at the dashboard", results.readings_sent, results.readings);
+    println!("commands: {} sent to devices, {} arrived", results.commands_sent, results.commands);
     println!(
         "links: {} lost, {} of them unnoticed by the broker; {} sessions resumed",
-        seen.lost, seen.half_open, seen.resumed
+        results.lost, results.half_open, results.resumed
     );
     println!(
         "broker: {} messages received, {} forwarded, {} bytes of memory per device",
-        seen.received,
-        seen.forwarded,
+        results.received,
+        results.forwarded,
         memory / u64::from(devices)
     );
     if let Some(resident) = resident() {
         println!("process: {} bytes of memory per device, the device itself included", resident / u64::from(devices));
     }
-    println!("time: {seconds:.1} s, {:.0} times as fast as life", f64::from(hours) * 3600.0 / seconds);
+    println!("time: {seconds:.1} s, {:.0} times as fast as real time", f64::from(hours) * 3600.0 / seconds);
 
-    ensure!(seen.commands == seen.commands_sent, "a command of QoS 2 is lost, or has arrived twice");
-    ensure!(seen.readings >= seen.readings_sent, "a reading of QoS 1 is lost");
+    ensure!(results.commands == results.commands_sent, "a command of QoS 2 is lost, or has arrived twice");
+    ensure!(results.readings >= results.readings_sent, "a reading of QoS 1 is lost");
     Ok(())
 }
 

@@ -42,9 +42,9 @@ struct Device {
     timer: Instant,
 }
 
-/// What the simulation has seen.
+/// The results of the simulation.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct Results {
     pub(crate) readings_sent: u64,
     pub(crate) readings: u64,
     pub(crate) commands_sent: u64,
@@ -66,7 +66,7 @@ pub(crate) struct World {
     agenda: BinaryHeap<Reverse<(Instant, usize, Event)>>,
     /// Whether devices publish and lose their links.
     is_busy: bool,
-    seen: Seen,
+    results: Results,
 }
 
 impl World {
@@ -81,7 +81,7 @@ impl World {
             owners: Vec::new(),
             agenda: BinaryHeap::new(),
             is_busy: true,
-            seen: Seen::default(),
+            results: Results::default(),
         };
         world.add(NonZeroU16::new(60), "devices/+/reading", QoS::AtLeastOnce)?;
         for number in 1..=devices {
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// Lets all devices connect and nothing new happen, until what is under way has arrived.
+    /// Lets all devices connect, without new events, until all messages have arrived.
     pub(crate) fn settle(&mut self) -> Result<()> {
         self.is_busy = false;
         self.run(MAX_OUTAGE + 60)
@@ -157,13 +157,13 @@ impl World {
             Event::Publish if self.is_busy => {
                 let (topic, period) = (format!("devices/{number}/reading"), device.period);
                 device.session.publish(now, &Message::new(&topic, "21.5").qos(QoS::AtLeastOnce))?;
-                self.seen.readings_sent += 1;
+                self.results.readings_sent += 1;
                 self.after(period, number, Event::Publish);
             }
             Event::Command if self.is_busy => {
                 let topic = format!("devices/{number}/set");
                 self.broker.publish(now, &Message::new(&topic, "18.0").qos(QoS::ExactlyOnce))?;
-                self.seen.commands_sent += 1;
+                self.results.commands_sent += 1;
                 let next = self.random.within(3600..36_000);
                 self.after(next, number, Event::Command);
             }
@@ -172,7 +172,7 @@ impl World {
                 // the device is back.
                 let is_half_open = self.random.below(2) == 0;
                 self.lose(number, !is_half_open);
-                self.seen.half_open += u64::from(is_half_open);
+                self.results.half_open += u64::from(is_half_open);
                 let next = self.random.within(3600..36_000);
                 self.after(next, number, Event::LoseLink);
             }
@@ -189,19 +189,19 @@ impl World {
         if broker_notices {
             self.broker.closed(self.now, id);
         }
-        self.seen.lost += 1;
+        self.results.lost += 1;
         let (pause, out_of_reach) = (device.session.backoff().as_secs(), self.random.within(1..MAX_OUTAGE));
         self.after(pause.max(out_of_reach), number, Event::Connect);
     }
 
-    /// Serves a connection that has something new: output, room for input, or its end.
+    /// Serves a connection that is ready: it has output, takes input again, or is over.
     fn serve(&mut self, id: ConnectionId) -> Result<()> {
         let number = self.owners[id.index()];
         if self.devices[number].link == Some(id) {
             self.exchange(number)?;
         } else {
             let transmit = self.broker.transmit(id);
-            transmit.advance(transmit.remaining()); // into a link that is dead
+            transmit.advance(transmit.remaining()); // the link is lost, and so are these bytes
         }
         if self.broker.is_over(id) {
             self.broker.closed(self.now, id);
@@ -212,7 +212,7 @@ impl World {
         Ok(())
     }
 
-    /// Moves bytes between a device and the broker until both have nothing to say. What one end offers is the input of the
+    /// Moves bytes between a device and the broker until neither has output. The output of one endpoint is the input of the
     /// other: nothing is copied.
     fn exchange(&mut self, number: usize) -> Result<()> {
         let now = self.now;
@@ -222,10 +222,10 @@ impl World {
             let offered = input.len();
             while let Some(action) = device.session.poll(now, &mut input) {
                 match action {
-                    Action::Message(_) if number == DASHBOARD => self.seen.readings += 1,
-                    Action::Message(_) => self.seen.commands += 1,
+                    Action::Message(_) if number == DASHBOARD => self.results.readings += 1,
+                    Action::Message(_) => self.results.commands += 1,
                     Action::Connected(connected) => {
-                        self.seen.resumed += u64::from(connected.session == Resumption::Resumed);
+                        self.results.resumed += u64::from(connected.session == Resumption::Resumed);
                     }
                     Action::Done { outcome, .. } if !outcome.is_success() => bail!("device {number}: {outcome:?}"),
                     Action::Close(why) => bail!("device {number}: {why}"),
@@ -259,10 +259,10 @@ impl World {
         self.broker.status().memory.total()
     }
 
-    pub(crate) fn seen(mut self) -> Seen {
+    pub(crate) fn results(mut self) -> Results {
         let counters = self.broker.counters();
-        self.seen.received = counters.messages_received;
-        self.seen.forwarded = counters.messages_forwarded;
-        self.seen
+        self.results.received = counters.messages_received;
+        self.results.forwarded = counters.messages_forwarded;
+        self.results
     }
 }
