@@ -50,7 +50,7 @@ fn simulator_is_the_same_each_time() {
             .collect::<Vec<_>>()
             .join("\n")
     });
-    assert!(first.starts_with("200 devices, 3 virtual hours, seed 7\nreadings: "), "{first}");
+    assert!(first.starts_with("200 devices, 3 h of virtual time, seed 7\nreadings: "), "{first}");
     assert_eq!(first, again);
     assert_ne!(first, other);
 }

@@ -35,7 +35,7 @@ fn main() -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
 
     let results = world.results();
-    println!("{devices} devices, {hours} virtual hours, seed {seed}");
+    println!("{devices} devices, {hours} h of virtual time, seed {seed}");
     println!("readings: {} published, {} arrived at the dashboard", results.readings_sent, results.readings);
     println!("commands: {} sent to devices, {} arrived", results.commands_sent, results.commands);
     println!(

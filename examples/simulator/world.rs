@@ -85,7 +85,7 @@ impl World {
         };
         world.add(NonZeroU16::new(60), "devices/+/reading", QoS::AtLeastOnce)?;
         for number in 1..=devices {
-            let keep_alive = NonZeroU16::new(300 * world.random.within(1..5) as u16);
+            let keep_alive = NonZeroU16::new(600 * world.random.within(1..5) as u16);
             world.add(keep_alive, &format!("devices/{number}/set"), QoS::ExactlyOnce)?;
             let device = number as usize;
             let (first, lost) = (world.random.within(60..3600), world.random.within(600..36_000));
