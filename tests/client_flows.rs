@@ -428,6 +428,29 @@ fn every_inbound_state_and_every_arrival() {
     assert_eq!(rows, 2 * 21 + 26 + 31);
 }
 
+/// A message that is not acknowledged comes again with the same packet identifier after a cut, and is acknowledged with the
+/// handle that it comes with.
+#[test]
+fn an_unacknowledged_message_is_recognised_by_its_packet_identifier() {
+    for version in BOTH {
+        for qos in [QOS_1, QOS_2] {
+            let mut wire = Wire::connected(ClientConfig { manual_acks: true, ..lasting(version) });
+            wire.receive(&[published("x", delivery(qos, 7)), published("y", delivery(qos, 8))]);
+            let of = |wire: &Wire, index: usize| wire.client.packet_id(wire.ack_handles[index]);
+            assert_eq!([of(&wire, 0), of(&wire, 1)], [Some(id(7)), Some(id(8))]);
+            // The second acknowledgement waits for the first one.
+            wire.client.ack(wire.now, wire.ack_handles[1], OK).unwrap();
+            assert_eq!([of(&wire, 0), of(&wire, 1)], [Some(id(7)), None]);
+            wire.resume();
+            assert_eq!([of(&wire, 0), of(&wire, 1)], [None, None]);
+            wire.receive(&[published("x", again(qos, 7))]);
+            assert_eq!([of(&wire, 0), of(&wire, 2)], [None, Some(id(7))]);
+            wire.client.ack(wire.now, wire.ack_handles[2], OK).unwrap();
+            assert_eq!(of(&wire, 2), None);
+        }
+    }
+}
+
 /// A PUBLISH arrives, of a new message or a duplicate, with or without DUP: DUP makes no difference \[MQTT-4.3.2-5,
 /// MQTT-4.3.3-10\].
 fn arrives(version: Version, by_hand: bool, state: Inbound, qos: QoS, dup: bool, is_new: bool) {

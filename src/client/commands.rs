@@ -7,8 +7,8 @@ use super::error::{OpenError, ReconfigureError};
 use super::session::{ClientSession, seconds};
 use super::state::State;
 use crate::codec::{
-    AckProperties, AuthReasonCode, Connect, ConnectProperties, Disconnect, Field, PropertyId, PubAckReasonCode,
-    SubscribeProperties, Subscription, UnsubscribeProperties, Version,
+    AckProperties, AuthReasonCode, Connect, ConnectProperties, Disconnect, Field, PacketId, PropertyId,
+    PubAckReasonCode, SubscribeProperties, Subscription, UnsubscribeProperties, Version,
 };
 use crate::session::{
     AckError, AckHandle, AuthenticateError, ClientRecord, DisconnectError, Endpoint, Exchange, InvalidText, KeepAlive,
@@ -212,6 +212,17 @@ impl ClientSession {
         self.engine.advance(now);
         let (engine, mut peer) = self.split();
         engine.request(&mut peer, &Request::Unsubscribe { filters: filters.into(), properties: *properties })
+    }
+
+    /// Returns the packet identifier of a message that waits for its [manual](super::ClientConfig::manual_acks)
+    /// acknowledgement. `None` if the message is acknowledged, or arrived on an earlier connection.
+    ///
+    /// If the connection is lost before the acknowledgement and the session is resumed, the server sends the message
+    /// again with the same packet identifier \[MQTT-4.4.0-1\], and until then uses it for no other message
+    /// \[MQTT-2.2.1-4\]. An application that still works on the message recognises it by the packet identifier, and
+    /// acknowledges it with the new handle.
+    pub fn packet_id(&self, ack_handle: AckHandle) -> Option<PacketId> {
+        self.engine.unacknowledged_id(ack_handle)
     }
 
     /// Acknowledges a message, with [manual](super::ClientConfig::manual_acks) acknowledgements. Acknowledgements are

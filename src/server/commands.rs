@@ -10,7 +10,7 @@ use super::request::{Kind, RequestId};
 use super::session::ServerSession;
 use super::state::{Phase, State};
 use crate::codec::{
-    AckProperties, AuthReasonCode, Disconnect, DisconnectReasonCode, List, Packet, PubAckReasonCode, SubAck,
+    AckProperties, AuthReasonCode, Disconnect, DisconnectReasonCode, List, Packet, PacketId, PubAckReasonCode, SubAck,
     SubAckReasonCode, UnsubAck, UnsubAckReasonCode, Version,
 };
 use crate::session::{
@@ -68,6 +68,17 @@ impl ServerSession {
     /// queued, in flight or in the output.
     pub fn tries(&self, token: Token) -> Option<u16> {
         self.engine.tries(token)
+    }
+
+    /// Returns the packet identifier of a message that waits for its [manual](super::ServerConfig::manual_acks)
+    /// acknowledgement. `None` if the message is acknowledged, or arrived on an earlier connection.
+    ///
+    /// If the connection is lost before the acknowledgement and the session is resumed, the client sends the message
+    /// again with the same packet identifier \[MQTT-4.4.0-1\], and until then uses it for no other message
+    /// \[MQTT-2.2.1-3\]. An application that still works on the message recognises it by the packet identifier, and
+    /// acknowledges it with the new handle.
+    pub fn packet_id(&self, ack_handle: AckHandle) -> Option<PacketId> {
+        self.engine.unacknowledged_id(ack_handle)
     }
 
     /// Acknowledges a message, with [manual](super::ServerConfig::manual_acks) acknowledgements. Acknowledgements are

@@ -4,13 +4,14 @@
 // Threads read both outputs of a program at the same time.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,31 +19,32 @@ use std::time::Duration;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Returns the path of an example's program. `cargo test` has built the example already. Cargo is run only to make sure
-/// that the program exists and is up to date, because `cargo test --test NAME` builds no examples. Each test uses one
-/// example only.
+/// that the program exists and is up to date, because `cargo test --test NAME` builds no examples.
 pub(crate) fn path(example: &str) -> PathBuf {
-    static BUILT: OnceLock<(String, PathBuf)> = OnceLock::new();
-    let (name, path) = BUILT.get_or_init(|| {
-        // The path of the test is PROFILE/deps/NAME, that of an example PROFILE/examples/NAME.
-        let test = env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--locked", "--offline"]);
-        cargo.args(["--example", example]);
-        cargo.arg("--target-dir").arg(profile.parent().unwrap());
-        let name = profile.file_name().unwrap();
-        cargo.arg("--profile").arg(if name == "debug" { OsStr::new("dev") } else { name });
-        // Build scripts and crates that read the variables cargo has set for this test would be built again.
-        let is_about_test = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
-        for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_about_test)) {
-            cargo.env_remove(name);
-        }
-        let status = cargo.status().unwrap();
-        assert!(status.success(), "the example {example} does not build");
-        (example.into(), profile.join("examples").join(format!("{example}{}", env::consts::EXE_SUFFIX)))
-    });
-    assert_eq!(name, example);
-    path.clone()
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    // A test that has panicked here has not entered its example.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.entry(example.into()).or_insert_with(|| build(example)).clone()
+}
+
+fn build(example: &str) -> PathBuf {
+    // The path of the test is PROFILE/deps/NAME, that of an example PROFILE/examples/NAME.
+    let test = env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--locked", "--offline"]);
+    cargo.args(["--example", example]);
+    cargo.arg("--target-dir").arg(profile.parent().unwrap());
+    let name = profile.file_name().unwrap();
+    cargo.arg("--profile").arg(if name == "debug" { OsStr::new("test") } else { name });
+    // Build scripts and crates that read the variables cargo has set for this test would be built again.
+    let is_about_test = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_about_test)) {
+        cargo.env_remove(name);
+    }
+    let status = cargo.status().unwrap();
+    assert!(status.success(), "the example {example} does not build");
+    profile.join("examples").join(format!("{example}{}", env::consts::EXE_SUFFIX))
 }
 
 /// A running program, killed on drop.

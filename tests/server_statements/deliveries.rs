@@ -12,7 +12,7 @@ use mqtt_sansio::{AbandonReason, Message, ProtocolError, QoS, TopicName, Version
 
 use crate::server::{
     Done, Event, QOS_0, QOS_1, QOS_2, Wire, abandoned, again, config, connack, decode, delivered, delivered_again,
-    delivery, id, protocol_error, publish, published, success, text, v5, v5_with,
+    delivery, id, lasting, protocol_error, publish, published, success, text, v5, v5_with,
 };
 
 /// A CONNECT with this Receive Maximum.
@@ -30,6 +30,25 @@ fn connected() -> Wire {
 }
 
 // Section 2.2: packet identifiers.
+
+/// A message that is not acknowledged comes again with the same packet identifier after a cut, by which the application
+/// recognises it.
+#[test]
+fn section_4_4_an_unacknowledged_message_is_recognised_by_its_packet_identifier() {
+    for (version, qos) in
+        [Version::V311, Version::V5].into_iter().flat_map(|version| [(version, QOS_1), (version, QOS_2)])
+    {
+        let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &lasting(version));
+        wire.receive(&[published("x", delivery(qos, 7))]);
+        let of = |wire: &Wire, index: usize| wire.server.packet_id(wire.ack_handles[index]);
+        assert_eq!(of(&wire, 0), Some(id(7)));
+        wire.resume();
+        wire.receive(&[published("x", again(qos, 7))]);
+        assert_eq!([of(&wire, 0), of(&wire, 1)], [None, Some(id(7))]);
+        wire.server.ack(wire.now, wire.ack_handles[1], PubAckReasonCode::Success).unwrap();
+        assert_eq!(of(&wire, 1), None);
+    }
+}
 
 #[test]
 fn mqtt_2_2_1_4_new_messages_take_an_unused_identifier() {

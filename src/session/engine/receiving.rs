@@ -276,6 +276,11 @@ impl Engine {
         }
     }
 
+    /// Returns the packet identifier of a message that the application has not acknowledged.
+    pub(crate) fn unacknowledged_id(&self, ack_handle: AckHandle) -> Option<PacketId> {
+        self.deliveries.inbound().owed(ack_handle).ok().map(|(id, _)| id)
+    }
+
     /// Acknowledges a message for the application. Acknowledgements are sent in the order of reception.
     pub(crate) fn ack(
         &mut self,
