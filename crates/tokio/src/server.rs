@@ -400,7 +400,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
         self.end.as_ref()
     }
 
-    /// Closes the transport, and returns the session, for the next connection of the client.
+    /// Closes the transport, and returns the session, for the next connection of the client. Events that were not taken are
+    /// dropped: call [`next`](Self::next) until it returns `None` before, or messages that were acknowledged are lost.
     pub fn into_session(mut self) -> ServerSession {
         self.session.closed(self.link.clock.now());
         self.session
