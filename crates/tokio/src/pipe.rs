@@ -52,9 +52,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
         }
     }
 
-    /// Takes what is to be written next, if everything before it is written and [reported](Self::report).
+    /// Takes what is to be written next, if everything before it is written. It has to be
+    /// [reported](Self::report) before.
     pub(crate) fn fill(&mut self, transmit: &Transmit) {
-        if self.has_output() || self.unreported > 0 {
+        if self.has_output() {
             return;
         }
         self.output.clear();

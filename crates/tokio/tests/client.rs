@@ -50,6 +50,7 @@ async fn next_connected(events: &mut Events) -> Resumption {
 async fn messages_of_every_qos_go_there_and_back() {
     let world = World::new();
     let (client, mut events, driver) = start(&world, "a");
+    let begin = Instant::now();
     client.subscribe("home/+", QoS::ExactlyOnce).await.unwrap();
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let outcome = client.publish(Message::new("home/temp", "21.5").qos(qos)).await.unwrap();
@@ -59,6 +60,7 @@ async fn messages_of_every_qos_go_there_and_back() {
         assert_eq!((message.topic().as_str(), &message.payload()[..], message.qos()), ("home/temp", &b"21.5"[..], qos));
     }
     client.unsubscribe("home/+").await.unwrap();
+    assert!(begin.elapsed() < Duration::from_millis(10), "a command wakes the driver: {:?}", begin.elapsed());
     client.disconnect().await.unwrap();
     assert!(driver.await.unwrap().is_ok());
     assert!(events.next().await.is_none());
