@@ -396,6 +396,9 @@ impl Client {
     /// done. An attempt to connect that is in progress is waited for. The time is limited by the server's answers only: to
     /// limit it further, use [`tokio::time::timeout`] and then [`disconnect_now`](Self::disconnect_now).
     ///
+    /// Acknowledgements arrive only while the application takes its [`Events`](crate::Events), or after it has dropped them: do
+    /// not await this where events wait that nobody takes.
+    ///
     /// The command is given at the first poll, and goes on if the future is dropped.
     ///
     /// ```

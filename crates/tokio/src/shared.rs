@@ -267,6 +267,9 @@ impl Shared {
     /// Unlocks the state, and wakes those whose outcomes and events have arrived.
     fn release(&self, mut state: MutexGuard<'_, State>, wakers: &mut Vec<Waker>) {
         let has_outcome = std::mem::take(&mut state.has_outcome);
+        if !state.events.is_empty() {
+            wakers.extend(state.events_waker.take());
+        }
         drop(state);
         wakers.drain(..).for_each(Waker::wake);
         if has_outcome {

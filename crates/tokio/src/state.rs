@@ -133,7 +133,6 @@ impl State {
                 if let Some((request, outcome)) = self.operations.finish(token, || outcome.to_owned(), wakers) {
                     self.requested(request, outcome);
                 }
-                return None;
             }
             Action::Payload(part) => self.push_event(Event::payload(&part)),
             Action::Auth(auth) => {
@@ -153,7 +152,6 @@ impl State {
             Action::Close(why) => return Some(Over::Closed(CloseReason::from(&why))),
             _ => {}
         }
-        wakers.extend(self.events_waker.take());
         None
     }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use common::World;
 use mqtt_sansio::client::{ClientConfig, Resumption};
-use mqtt_sansio::codec::PubAckReasonCode;
+use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode};
+use mqtt_sansio::server::ServerConfig;
 use mqtt_sansio::{AbandonReason, AckError, Message, Outcome, OwnedMessage, QoS, SessionExpiry, Will};
 use mqtt_sansio_tokio::{
-    Client, Closed, ConnectionError, DisconnectError, Driver, DriverError, Event, Events, Options, PublishError,
-    SubscribeError, connect, connect_with,
+    Client, Closed, ConnectionError, Decision, DisconnectError, Driver, DriverError, Event, Events, Options,
+    PublishError, ServerEvent, SubscribeError, accept, connect, connect_with,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -162,6 +163,40 @@ async fn subscriptions_of_a_lost_session_are_requested_again() {
     assert_eq!(next_connected(&mut events).await, Resumption::Resumed);
     let event = timeout(Duration::from_secs(60), events.next()).await;
     assert!(event.is_err(), "{event:?}");
+}
+
+/// The server answers late: the task that waits for the event has seen all before.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_to_a_repeated_subscription_is_an_event() {
+    let (sender, mut streams) = tokio::sync::mpsc::unbounded_channel();
+    let connector = move || {
+        let (own, other) = tokio::io::duplex(1000);
+        std::future::ready(sender.send(other).map(|()| own).map_err(|_| std::io::ErrorKind::NotConnected.into()))
+    };
+    let (client, mut events, driver) = connect(config("a"), connector);
+    tokio::spawn(driver);
+    let subscribing = tokio::spawn(async move { client.subscribe("t", QoS::AtLeastOnce).await.map(|_| client) });
+    for code in [SubAckReasonCode::GrantedQoS1, SubAckReasonCode::NotAuthorized] {
+        let stream = streams.recv().await.unwrap();
+        let mut connection = accept(stream, ServerConfig::default(), async |_| Decision::accept()).await.unwrap();
+        let Some(ServerEvent::Subscribe { id, .. }) = connection.next().await else { panic!("no SUBSCRIBE") };
+        if code == SubAckReasonCode::NotAuthorized {
+            while timeout(Duration::from_secs(1), events.next()).await.is_ok() {}
+            let waiting = tokio::spawn(async move { (events.next().await, Instant::now()) });
+            sleep(Duration::from_secs(1)).await;
+            connection.command(|session, now| session.suback(now, id, &[code])).unwrap();
+            connection.flush().await.unwrap();
+            let answered = Instant::now();
+            let (event, at) = waiting.await.unwrap();
+            let Some(Event::Resubscribed { filters, outcome }) = event else { panic!("{event:?}") };
+            assert!(filters == ["t"] && !outcome.is_success() && at - answered < Duration::from_secs(1));
+            break;
+        }
+        connection.command(|session, now| session.suback(now, id, &[code])).unwrap();
+        connection.flush().await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    let _client = subscribing.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
