@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use crate::committer::Committer;
 use crate::pipe::Pipe;
 use crate::shared::Shared;
 use crate::state::Over;
@@ -23,6 +24,7 @@ pub(crate) struct Connection<'d, S> {
     pipe: Pipe<S>,
     timer: &'d mut Timer,
     wakers: &'d mut Vec<Waker>,
+    committer: &'d mut Committer,
     /// The error of the last write: nothing more is written. What the server has sent before is still read, because it may
     /// contain the reason.
     write_error: Option<io::Error>,
@@ -31,8 +33,14 @@ pub(crate) struct Connection<'d, S> {
 }
 
 impl<'d, S: AsyncRead + AsyncWrite + Unpin> Connection<'d, S> {
-    pub(crate) fn new(shared: &'d Arc<Shared>, stream: S, timer: &'d mut Timer, wakers: &'d mut Vec<Waker>) -> Self {
-        Self { shared, pipe: Pipe::new(stream), timer, wakers, write_error: None, read_error: None }
+    pub(crate) fn new(
+        shared: &'d Arc<Shared>,
+        stream: S,
+        timer: &'d mut Timer,
+        wakers: &'d mut Vec<Waker>,
+        committer: &'d mut Committer,
+    ) -> Self {
+        Self { shared, pipe: Pipe::new(stream), timer, wakers, committer, write_error: None, read_error: None }
     }
 
     /// Moves bytes and waits, until the session or the transport has ended the connection.
@@ -49,7 +57,10 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin> Connection<'d, S> {
             {
                 return Poll::Ready(Err(self.write_error.take().unwrap_or(error)));
             }
-            let mut has_progress = step.has_more;
+            let mut has_progress = step.has_more | self.committer.poll(self.shared, cx);
+            if self.committer.has_failed() {
+                return Poll::Ready(Err(io::Error::other("the session cannot be stored")));
+            }
             if self.write_error.is_none() {
                 if let Poll::Ready(Err(error)) = self.pipe.poll_write(cx) {
                     self.write_error = Some(error);

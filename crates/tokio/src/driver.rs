@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use mqtt_sansio::client::{ClientConfig, ClientSession};
+use mqtt_sansio::store::Batch;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::client::Client;
+use crate::committer::Committer;
 use crate::connection::Connection;
 use crate::error::{ConnectionError, DriverError};
 use crate::event::{Event, Events};
@@ -26,8 +28,7 @@ use crate::timer::Timer;
 /// [`unix`](crate::unix), or any closure that returns a future of something that reads and writes. It is called for each
 /// connection. Nothing is done before the driver is polled.
 ///
-/// A `durable` session needs a place where its changes are stored, which this driver does not have: the setting is
-/// ignored.
+/// A durable session needs a place where its changes are stored: see [`connect_durable`]. Here the setting is ignored.
 ///
 /// ```
 /// use mqtt_sansio::client::ClientConfig;
@@ -66,13 +67,82 @@ where
     F: Future<Output = io::Result<S>> + Send + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let linger = options.linger;
     let session = ClientSession::new(ClientConfig { durable: false, ..config });
+    start(session, options, connector, Committer::default())
+}
+
+/// Makes a client whose session survives a crash of the program.
+///
+/// `session` is new or [restored](ClientSession::restore), with [`durable`](ClientConfig::durable) set. `store` stores
+/// batches, in their order, each as one transaction, or all as one; it is called with further batches when the future is
+/// done, and what depends on batches is sent then. An error ends the driver. See [`mqtt_sansio::store`] for what a store
+/// does.
+///
+/// A message of QoS 2 that has become an event does not come again after a crash, whether or not the application has got
+/// it. To process each message at least once, set [`manual_acks`](ClientConfig::manual_acks).
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use mqtt_sansio::StdClock;
+/// use mqtt_sansio::client::{ClientConfig, ClientSession};
+/// use mqtt_sansio::store::{Batch, Pairs};
+/// use mqtt_sansio_tokio::{Options, connect_durable, tcp};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pairs = Arc::new(Mutex::new(Pairs::default())); // or a file, or a database
+/// let config = ClientConfig { durable: true, ..ClientConfig::default() };
+/// let session = ClientSession::restore(config, StdClock::new().now(), pairs.lock().unwrap().iter())?;
+/// let store = move |batches: Vec<Batch>| {
+///     let pairs = Arc::clone(&pairs);
+///     async move {
+///         batches.iter().for_each(|batch| pairs.lock().unwrap().apply(batch));
+///         Ok(())
+///     }
+/// };
+/// let (client, events, driver) = connect_durable(session, Options::default(), tcp("localhost:1883"), store);
+/// # Ok(())
+/// # }
+/// ```
+pub fn connect_durable<C, F, S, W, R>(
+    session: ClientSession,
+    options: Options,
+    connector: C,
+    store: W,
+) -> (Client, Events, Driver)
+where
+    C: FnMut() -> F + Send + 'static,
+    F: Future<Output = io::Result<S>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    W: FnMut(Vec<Batch>) -> R + Send + 'static,
+    R: Future<Output = io::Result<()>> + Send + 'static,
+{
+    start(session, options, connector, Committer::new(store))
+}
+
+fn start<C, F, S>(
+    session: ClientSession,
+    options: Options,
+    connector: C,
+    committer: Committer,
+) -> (Client, Events, Driver)
+where
+    C: FnMut() -> F + Send + 'static,
+    F: Future<Output = io::Result<S>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let linger = options.linger;
     let shared = Arc::new(Shared::new(session, options));
-    let run = Run { shared: Arc::clone(&shared), connector, linger, timer: Timer::default(), wakers: Vec::new() };
+    let run =
+        Run { shared: Arc::clone(&shared), connector, linger, timer: Timer::default(), wakers: Vec::new(), committer };
     let guard = EndGuard(Arc::clone(&shared));
     let driver = Driver(Box::pin(async move {
-        let result = run.run().await;
+        let mut run = run;
+        let mut result = run.run().await;
+        poll_fn(|cx| run.committer.poll_flush(&run.shared, cx)).await;
+        if let Some(error) = run.committer.take_error() {
+            result = Err(DriverError::Store(Arc::new(error)));
+        }
         guard.0.end(result.clone());
         result
     }));
@@ -135,6 +205,7 @@ struct Run<C> {
     timer: Timer,
     /// Those who are to be woken after a step; empty between the steps.
     wakers: Vec<Waker>,
+    committer: Committer,
 }
 
 impl<C, F, S> Run<C>
@@ -143,7 +214,7 @@ where
     F: Future<Output = io::Result<S>>,
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    async fn run(mut self) -> Result<(), DriverError> {
+    async fn run(&mut self) -> Result<(), DriverError> {
         let mut has_tried = false;
         loop {
             let pause = self.shared.with(|state| state.session.backoff());
@@ -155,6 +226,9 @@ where
             self.shared.with(|state| state.session.open(now))?;
             let end = self.attempt().await;
             self.shared.closed(&mut self.wakers);
+            if self.committer.has_failed() {
+                return Ok(()); // the caller has the error
+            }
             let End::Failed(why) = end else { return Ok(()) };
             let is_final = matches!(&why, ConnectionError::Closed(reason) if !reason.may_retry());
             let retry_in = self.shared.with(|state| {
@@ -176,12 +250,13 @@ where
     async fn pause(&mut self, until: Instant, has_tried: bool) -> bool {
         poll_fn(|cx| {
             self.shared.step_alone(cx.waker(), &mut self.wakers);
+            self.committer.poll(&self.shared, cx);
             let goes_on = self.shared.with(|state| match state.phase {
                 Phase::Running => true,
                 Phase::Draining => !has_tried && !state.is_idle(),
                 Phase::Leaving | Phase::Ended(_) => false,
             });
-            if !goes_on {
+            if !goes_on || self.committer.has_failed() {
                 return Poll::Ready(false);
             }
             self.timer.poll(cx, Some(until)).map(|()| true)
@@ -195,7 +270,8 @@ where
             Ok(stream) => stream,
             Err(end) => return end,
         };
-        let mut connection = Connection::new(&self.shared, stream, &mut self.timer, &mut self.wakers);
+        let mut connection =
+            Connection::new(&self.shared, stream, &mut self.timer, &mut self.wakers, &mut self.committer);
         let over = poll_fn(|cx| connection.poll(cx)).await;
         match over {
             Ok(over) => {
@@ -211,10 +287,11 @@ where
         let mut connecting = pin!((self.connector)());
         poll_fn(|cx| {
             let step = self.shared.step_alone(cx.waker(), &mut self.wakers);
+            self.committer.poll(&self.shared, cx);
             if let Some(over) = step.close {
                 return Poll::Ready(Err(over.into()));
             }
-            if self.shared.with(|state| matches!(state.phase, Phase::Leaving)) {
+            if self.committer.has_failed() || self.shared.with(|state| matches!(state.phase, Phase::Leaving)) {
                 return Poll::Ready(Err(End::Requested));
             }
             if let Poll::Ready(stream) = connecting.as_mut().poll(cx) {

@@ -79,6 +79,9 @@ pub enum DriverError {
     /// [`may_retry`](CloseReason::may_retry) is false.
     #[error(transparent)]
     Closed(#[from] CloseReason),
+    /// The session is durable, and its changes cannot be stored: see [`connect_durable`](crate::connect_durable).
+    #[error("the session cannot be stored: {0}")]
+    Store(Arc<io::Error>),
     /// The driver was dropped.
     #[error("the driver was dropped")]
     Dropped,

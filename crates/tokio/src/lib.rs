@@ -6,6 +6,7 @@
 mod client;
 mod clock;
 mod codec;
+mod committer;
 mod completion;
 mod connection;
 mod driver;
@@ -24,7 +25,7 @@ mod transport;
 pub use self::client::Client;
 pub use self::codec::{CodecError, PacketCodec};
 pub use self::completion::Completion;
-pub use self::driver::{Driver, connect, connect_with};
+pub use self::driver::{Driver, connect, connect_durable, connect_with};
 pub use self::error::{
     CloseReason, Closed, ConnectionError, DisconnectError, DriverError, PublishError, SubscribeError,
 };

@@ -175,6 +175,7 @@ impl Shared {
                 None => break,
             }
         }
+        state.collect_changes();
         let deadline = state.session.deadline();
         self.release(state, wakers);
         Step { close, has_more: false, reads: false, is_withheld: false, deadline }
@@ -215,6 +216,7 @@ impl Shared {
         if step.close.is_none() {
             step.has_more |= state.disconnect_if_due(now);
         }
+        state.collect_changes();
         pipe.fill(state.session.transmit());
         step.reads = has_room && !step.has_more && state.session.takes_input();
         step.is_withheld = !has_room && rest > 0;
@@ -231,6 +233,7 @@ impl Shared {
         while let Some(action) = state.session.poll_timeout(now) {
             state.handle(action, &Bytes::new(), wakers);
         }
+        state.collect_changes();
         self.release(state, wakers);
     }
 

@@ -7,6 +7,7 @@ use std::task::Waker;
 use bytes::Bytes;
 use mqtt_sansio::client::{Action, ClientSession, Close, Resumption, SubscribeError};
 use mqtt_sansio::codec::{Disconnect, PacketBuf};
+use mqtt_sansio::store::Batch;
 use mqtt_sansio::{AbandonReason, Instant, Outcome, OwnedMessage, OwnedOutcome, ReasonCode, ReceivedMessage, Version};
 
 use crate::error::{CloseReason, DriverError};
@@ -52,6 +53,8 @@ pub(crate) struct State {
     pub(crate) has_clients: bool,
     /// Whether an operation had its outcome, so that the session may have room.
     pub(crate) has_outcome: bool,
+    /// Changes of a durable session that are to be stored.
+    pub(crate) batches: Vec<Batch>,
     /// Number of operations that were given up after the client was asked to end.
     pub(crate) unfinished: usize,
     subscriptions: Subscriptions,
@@ -74,6 +77,7 @@ impl State {
             events_open: true,
             has_clients: true,
             has_outcome: false,
+            batches: Vec::new(),
             unfinished: 0,
             subscriptions: Subscriptions::default(),
             due: VecDeque::new(),
@@ -164,6 +168,13 @@ impl State {
                 self.subscriptions.remove(&packet, &filters, &outcome);
                 self.push_event(Event::Resubscribed { filters, outcome });
             }
+        }
+    }
+
+    /// Takes the changes of a durable session. It holds back what depends on them until they are stored.
+    pub(crate) fn collect_changes(&mut self) {
+        while let Some(batch) = self.session.changes() {
+            self.batches.push(batch);
         }
     }
 
