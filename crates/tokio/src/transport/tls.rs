@@ -1,0 +1,42 @@
+//! TLS.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::{Connecting, tcp};
+
+/// Returns a connector over TLS to this host and port, for instance `"broker.local:8883"`. The certificate of the server
+/// has to be valid for the host.
+///
+/// ```
+/// # use mqtt_sansio::client::ClientConfig;
+/// use mqtt_sansio_tokio::rustls::{self, RootCertStore};
+/// use mqtt_sansio_tokio::{connect, tls};
+///
+/// let mut roots = RootCertStore::empty(); // and add certificates of authorities
+/// let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+/// let (client, events, driver) = connect(ClientConfig::default(), tls("broker.local:8883", config));
+/// ```
+pub fn tls(
+    address: impl Into<String>,
+    config: impl Into<Arc<ClientConfig>>,
+) -> impl FnMut() -> Connecting<TlsStream<TcpStream>> + Send + 'static {
+    let address = address.into();
+    let connector = TlsConnector::from(config.into());
+    let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let mut connect = tcp(address);
+    move || {
+        let (name, connector, connecting) = (ServerName::try_from(host.clone()), connector.clone(), connect());
+        Box::pin(async move {
+            let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            connector.connect(name, connecting.await?).await
+        })
+    }
+}
