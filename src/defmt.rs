@@ -37,8 +37,8 @@ format! { Debug2Format:
 mod sessions {
     use super::*;
     use crate::{
-        AbandonReason, AckError, DisconnectError, Message, Outcome, PayloadPart, ProtocolError, PublishError,
-        ReceivedMessage, SessionExpiry, Token, Topic, client, server,
+        AbandonReason, AckError, DisconnectError, Message, Outcome, OwnedMessage, PayloadPart, ProtocolError,
+        PublishError, ReceivedMessage, SessionExpiry, Token, Topic, client, server,
     };
 
     format! { Display2Format:
@@ -47,7 +47,7 @@ mod sessions {
     }
 
     format! { Debug2Format:
-        Message<'_>, Outcome<'_>, PayloadPart<'_>, ReceivedMessage<'_>, client::Action<'_>, server::AcceptorAction<'_>,
+        Message<'_>, Outcome<'_>, OwnedMessage, PayloadPart<'_>, ReceivedMessage<'_>, client::Action<'_>, server::AcceptorAction<'_>,
         server::Action<'_>,
     }
 }

@@ -116,3 +116,26 @@ impl fmt::Debug for PacketBuf {
         f.debug_struct("PacketBuf").field("version", &self.version).field("packet", &self.packet()).finish()
     }
 }
+
+/// The version and the bytes.
+#[cfg(feature = "serde")]
+impl serde::Serialize for PacketBuf {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.version, super::serialize::Bytes(&self.bytes)).serialize(serializer)
+    }
+}
+
+/// Bytes that are not one valid packet are an error.
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for PacketBuf {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error as _;
+
+        let (version, bytes) = <(Version, super::serialize::OwnedBytes)>::deserialize(deserializer)?;
+        let mut bytes = Bytes::from(bytes.0);
+        match Self::decode(&mut bytes, version, Limits::DEFAULT).map_err(D::Error::custom)? {
+            Some(packet) if bytes.is_empty() => Ok(packet),
+            _ => Err(D::Error::custom("not one complete packet")),
+        }
+    }
+}

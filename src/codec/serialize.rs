@@ -128,6 +128,17 @@ impl Serialize for Binary<'_> {
     }
 }
 
+/// Bytes in every format: those of a packet are no text.
+#[cfg(feature = "alloc")]
+pub(crate) struct Bytes<'b>(pub(crate) &'b [u8]);
+
+#[cfg(feature = "alloc")]
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
 /// A field of bytes, in the form of [`Binary`].
 pub(crate) mod binary {
     use super::*;
@@ -138,7 +149,7 @@ pub(crate) mod binary {
 
     #[cfg(feature = "alloc")]
     pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: From<Vec<u8>>>(from: D) -> Result<T, D::Error> {
-        Ok(Owned::deserialize(from)?.0.into())
+        Ok(OwnedBytes::deserialize(from)?.0.into())
     }
 }
 
@@ -152,44 +163,44 @@ pub(crate) mod optional_binary {
 
     #[cfg(feature = "alloc")]
     pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: From<Vec<u8>>>(from: D) -> Result<Option<T>, D::Error> {
-        Ok(Option::<Owned>::deserialize(from)?.map(|bytes| bytes.0.into()))
+        Ok(Option::<OwnedBytes>::deserialize(from)?.map(|bytes| bytes.0.into()))
     }
 }
 
 /// Bytes from a string, from bytes or from a sequence of numbers.
 #[cfg(feature = "alloc")]
-struct Owned(Vec<u8>);
+pub(crate) struct OwnedBytes(pub(crate) Vec<u8>);
 
 #[cfg(feature = "alloc")]
-impl<'de> Deserialize<'de> for Owned {
+impl<'de> Deserialize<'de> for OwnedBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
 
         impl<'de> Visitor<'de> for Any {
-            type Value = Owned;
+            type Value = OwnedBytes;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("bytes or a string")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Owned, E> {
-                Ok(Owned(text.as_bytes().to_vec()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OwnedBytes, E> {
+                Ok(OwnedBytes(text.as_bytes().to_vec()))
             }
 
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Owned, E> {
-                Ok(Owned(bytes.to_vec()))
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<OwnedBytes, E> {
+                Ok(OwnedBytes(bytes.to_vec()))
             }
 
-            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Owned, E> {
-                Ok(Owned(bytes))
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<OwnedBytes, E> {
+                Ok(OwnedBytes(bytes))
             }
 
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Owned, A::Error> {
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut sequence: A) -> Result<OwnedBytes, A::Error> {
                 let mut bytes = Vec::new(); // the sequence may say any length
                 while let Some(byte) = sequence.next_element()? {
                     bytes.push(byte);
                 }
-                Ok(Owned(bytes))
+                Ok(OwnedBytes(bytes))
             }
         }
 

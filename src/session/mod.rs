@@ -49,6 +49,8 @@ mod release;
 mod report;
 mod request;
 mod retry;
+#[cfg(feature = "serde")]
+mod serialize;
 mod store;
 mod token;
 mod will;

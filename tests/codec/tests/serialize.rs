@@ -4,9 +4,9 @@
 
 use mqtt_sansio::broker::{BrokerConfig, SharedStrategy};
 use mqtt_sansio::client::{Authentication, ClientConfig};
-use mqtt_sansio::codec::{self, Decoded, Limits, Packet, PayloadFormat};
+use mqtt_sansio::codec::{self, Decoded, Limits, Packet, PacketBuf, PayloadFormat, PublishProperties};
 use mqtt_sansio::server::ServerConfig;
-use mqtt_sansio::{Instant, Message, Overflow, QoS, SessionExpiry, Version, Will, client};
+use mqtt_sansio::{Instant, Message, Overflow, OwnedMessage, QoS, SessionExpiry, TopicName, Version, Will, client};
 use serde_json::{Value, from_value, json, to_value};
 
 fn packet(bytes: &[u8]) -> Value {
@@ -119,4 +119,34 @@ fn what_is_no_configuration_is_an_error_that_says_where() {
     let qos = from_value::<ServerConfig>(json!({ "maximum_qos": 3 })).unwrap_err();
     assert!(qos.to_string().contains("0, 1 or 2"), "{qos}");
     assert!(from_value::<ClientConfig>(json!({ "version": "4" })).is_err());
+}
+
+#[test]
+fn owned_messages_and_packets_survive_the_way_there_and_back() {
+    let properties = PublishProperties {
+        response_topic: Some(TopicName::new("answers").unwrap()),
+        correlation_data: Some(b"\xff7"),
+        message_expiry_interval: Some(60),
+        ..PublishProperties::default()
+    };
+    let message = Message::new("a/b", "21.5").qos(QoS::AtLeastOnce).retain(true).properties(properties);
+    let message = OwnedMessage::try_from(message).unwrap();
+    let value = to_value(&message).unwrap();
+    let expected = json!({
+        "topic": "a/b", "payload": "21.5", "qos": 1, "retain": true,
+        "message_expiry_interval": 60, "response_topic": "answers", "correlation_data": [255, 55],
+    });
+    assert_eq!(value, expected);
+    assert_eq!(from_value::<OwnedMessage>(value).unwrap(), message);
+    let short: OwnedMessage = from_value(json!({ "topic": "a" })).unwrap();
+    assert_eq!(short, OwnedMessage::try_from(Message::new("a", "")).unwrap());
+    assert!(from_value::<OwnedMessage>(json!({ "topic": "a/#" })).is_err());
+
+    let packet = PacketBuf::encode(&Packet::PingReq, Version::V311).unwrap();
+    let value = to_value(&packet).unwrap();
+    assert_eq!(value, json!(["3.1.1", [0xC0, 0]]));
+    assert_eq!(from_value::<PacketBuf>(value).unwrap(), packet);
+    for invalid in [json!(["3.1.1", [0xC0]]), json!(["3.1.1", [0xC0, 0, 0]]), json!(["3.1.1", [0xC0, 1]])] {
+        assert!(from_value::<PacketBuf>(invalid).is_err());
+    }
 }
