@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
-use bytes::{Buf, Bytes};
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{self, Delivery, Disconnect, Limits, Packet, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, ServerConfig, ServerSession};
-use mqtt_sansio::{Instant, Message, QoS, SessionExpiry, Transmit, Version, server};
+use mqtt_sansio::{Instant, Message, QoS, SessionExpiry, Version, server};
 
 const PAGE: &str = include_str!("../src/guide/flows.md");
 
@@ -35,11 +34,6 @@ fn name(packet: &Packet<'_>) -> String {
         Packet::SubAck(suback) => format!("SUBACK (id {})", suback.id.get()),
         other => other.packet_type().to_string(),
     }
-}
-
-/// Takes the output of an endpoint.
-fn take(transmit: &mut Transmit) -> Bytes {
-    transmit.copy_to_bytes(transmit.remaining())
 }
 
 fn short(qos: QoS) -> String {
@@ -80,7 +74,7 @@ impl Stage {
 
     /// Passes the client's packets to the server; returns whether there were any.
     fn client_to_server(&mut self) -> bool {
-        let sent = take(self.client.transmit());
+        let sent = self.client.transmit().take_all();
         for packet in codec::packets(&sent, Version::V5, Limits::default()) {
             let arrow = format!("-- {:-<40}>", name(&packet.unwrap()) + " ");
             self.draw("", &arrow, "");
@@ -118,7 +112,7 @@ impl Stage {
     /// Passes the server's packets to the client; returns whether there were any.
     fn server_to_client(&mut self) -> bool {
         let Some(server) = &mut self.server else { return false };
-        let sent = take(server.transmit());
+        let sent = server.transmit().take_all();
         for packet in codec::packets(&sent, Version::V5, Limits::default()) {
             let arrow = format!("<{:->40} --", String::from(" ") + &name(&packet.unwrap()));
             self.draw("", &arrow, "");
@@ -141,7 +135,7 @@ impl Stage {
     /// The connection is lost, with what was written and has not arrived.
     fn cut(&mut self) {
         self.client.closed(self.now);
-        take(self.client.transmit());
+        self.client.transmit().take_all();
         self.server.as_mut().unwrap().closed(self.now);
         self.draw("closed()", &format!("{:^44}", "x  the connection is lost  x"), "closed()");
     }
@@ -270,7 +264,7 @@ const EVENTS: [Event; 7] = [
         let mut is_over = false;
         for _ in 0..3 {
             let Some(deadline) = client.deadline() else { break };
-            take(client.transmit());
+            client.transmit().take_all();
             while client.poll_timeout(deadline).is_some() {
                 is_over = true;
             }

@@ -161,7 +161,7 @@ impl Bridge {
                 source.must_reconnect = true;
                 return;
             }
-            done => done.codes().next().and_then(|code| code.try_into().ok()).unwrap_or_default(),
+            done => done.reason_code().and_then(|code| code.try_into().ok()).unwrap_or_default(),
         });
         source.acknowledge(now, id);
     }

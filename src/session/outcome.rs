@@ -69,6 +69,15 @@ impl<'a> Outcome<'a> {
         })
     }
 
+    /// Returns the reason code of the peer about a message; `None` if there is none, and for SUBSCRIBE and UNSUBSCRIBE, whose
+    /// answers have one for each topic filter: see [`codes`](Self::codes).
+    pub const fn reason_code(&self) -> Option<ReasonCode> {
+        match *self {
+            Self::Acknowledged { reason_code, .. } | Self::AtLeastOnce { reason_code, .. } => Some(reason_code),
+            Self::Sent | Self::Subscribed { .. } | Self::Unsubscribed { .. } | Self::Abandoned(_) => None,
+        }
+    }
+
     /// Returns whether the operation succeeded: the message was sent, or the peer has answered without a reason code of
     /// 0x80 or above. [`AtLeastOnce`](Self::AtLeastOnce) without such a reason code is a success, since the message has
     /// arrived.

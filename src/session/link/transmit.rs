@@ -73,6 +73,20 @@ impl Transmit {
         self.start as usize
     }
 
+    /// Takes all bytes that can be written now, in a copy: for a transport that owns what it sends, as a channel does.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # let mut client = ClientSession::new(ClientConfig::default());
+    /// client.open(mqtt_sansio::Instant::EPOCH)?;
+    /// let connect = client.transmit().take_all();
+    /// assert_eq!((connect[0], client.transmit().take_all().len()), (0x10, 0));
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
+    pub fn take_all(&mut self) -> Bytes {
+        self.copy_to_bytes(self.remaining())
+    }
+
     /// Returns the size of the buffer, in bytes, without shared payloads.
     #[inline]
     pub(crate) fn capacity(&self) -> usize {
