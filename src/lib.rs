@@ -118,8 +118,8 @@ pub use codec::{PacketId, QoS, ReasonCode, Subscription, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
     AbandonReason, AckError, AckHandle, AuthenticateError, Codes, DisconnectError, Message, MessageRef, Operation,
-    OperationKind, OperationStage, Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError,
-    ReceivedMessage, SessionExpiry, SharedTopic, Token, Topic, Transmit, UnknownToken, Will,
+    OperationKind, OperationStage, Outcome, Overflow, OwnedMessage, OwnedOutcome, Payload, PayloadPart, ProtocolError,
+    PublishError, ReceivedMessage, SessionExpiry, SharedTopic, Token, Topic, Transmit, UnknownToken, Will,
 };
 pub use text::{TextError, TextErrorKind, Utf8Str};
 pub use time::Instant;

@@ -92,6 +92,34 @@ impl ClientSession {
         self.poll(now, &mut &[][..])
     }
 
+    /// Processes the current time while the caller withholds input, because its application takes no more messages for
+    /// now. As [`poll_timeout`](Self::poll_timeout), except that the server's silence up to now does not count against
+    /// it: only time in which its packets are accepted does. PINGREQ is sent as usual. Without a connection it is
+    /// `poll_timeout`.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let mut client = ClientSession::new(ClientConfig::default());
+    /// # client.open(Instant::EPOCH)?;
+    /// # let mut input = &b"\x20\x03\0\0\0"[..];
+    /// # assert!(matches!(client.poll(Instant::EPOCH, &mut input), Some(Action::Connected(_))));
+    /// // The application is busy: nothing is read, and `poll` gets nothing.
+    /// while let Some(deadline) = client.deadline().filter(|&at| at < Instant::from_micros(600_000_000)) {
+    ///     assert_eq!(client.poll_held(deadline), None); // only PINGREQ is sent
+    /// #   let sent = bytes::Buf::remaining(client.transmit());
+    /// #   bytes::Buf::advance(client.transmit(), sent);
+    /// }
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
+    pub fn poll_held(&mut self, now: Instant) -> Option<Action<'static>> {
+        self.engine.advance(now);
+        if let State::Connected { keep_alive, .. } = &mut self.state {
+            keep_alive.received(self.engine.now());
+        }
+        self.poll_timeout(now)
+    }
+
     /// Notes the bytes that were written since the last call of `poll`.
     #[inline]
     fn note_sent(&mut self) {

@@ -53,6 +53,8 @@ mod limits;
 mod list;
 mod measure;
 mod packet;
+#[cfg(feature = "alloc")]
+mod packet_buf;
 mod packet_type;
 mod ping;
 mod property;
@@ -85,6 +87,8 @@ pub use self::header::{FixedHeader, MAX_PACKET_SIZE};
 pub use self::limits::Limits;
 pub use self::list::{Entry, List, ListIter};
 pub use self::packet::Packet;
+#[cfg(feature = "alloc")]
+pub use self::packet_buf::PacketBuf;
 pub use self::packet_type::PacketType;
 pub use self::property::{
     AckProperties, AuthProperties, ConnAckProperties, ConnectProperties, DisconnectProperties, PublishProperties,

@@ -268,6 +268,15 @@ impl ServerSession {
         self.poll(now, &mut &[][..])
     }
 
+    /// Processes the current time while the caller withholds input, because its application takes no more messages for
+    /// now. As [`poll_timeout`](Self::poll_timeout), except that the client's silence up to now does not count against
+    /// it: only time in which its packets are accepted does. Without a connection it is `poll_timeout`.
+    pub fn poll_held(&mut self, now: Instant) -> Option<Action<'static>> {
+        self.engine.advance(now);
+        self.reset_keep_alive_now();
+        self.poll_timeout(now)
+    }
+
     /// Notes the bytes that were written. While no input is accepted, written bytes are the sign that the client is
     /// alive, because only time in which its packets are accepted counts against it. If no bytes are written either,
     /// the keep-alive timeout ends the connection.
