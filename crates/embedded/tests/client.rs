@@ -13,7 +13,7 @@ use embassy_futures::select::{Either, select};
 use embedded_io_async::ErrorKind;
 use mqtt_sansio::client::{Action, ClientConfig, Resumption};
 use mqtt_sansio::codec::{PubAckReasonCode, Subscription};
-use mqtt_sansio::{AbandonReason, Instant, Message, Outcome, QoS, ReasonCode, SessionExpiry, TopicFilter};
+use mqtt_sansio::{AbandonReason, Instant, Message, Outcome, QoS, ReasonCode, SessionExpiry, TopicFilter, Will};
 use mqtt_sansio_embedded::{Client, Clock, End};
 use simulation::{Server, TestClock, run, uart};
 
@@ -31,11 +31,14 @@ fn subscription(filter: &str) -> Subscription<'_> {
 
 const REQUESTED: End = End::Closed { may_retry: false, reason_code: None };
 
-/// Messages of every QoS come back from the broker, one byte at a time, and DISCONNECT ends the connection.
+/// Messages of every QoS come back from the broker, one byte at a time, and DISCONNECT ends the connection: the broker does
+/// not publish the will.
 #[test]
 fn messages_of_every_qos_over_a_narrow_uart() {
     let clock = TestClock::default();
-    let (server, client) = (Server::new(&clock), Client::new(config(), clock.clone()));
+    let will = Will { retain: true, ..Will::new("will", "lost") };
+    let config = ClientConfig { will: Some(Box::new(will)), ..config() };
+    let (server, client) = (Server::new(&clock), Client::new(config, clock.clone()));
     client.subscribe(&[subscription("#")]).unwrap();
     let (received, outcomes) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
     let handler = async |action: Action<'_>| match action {
@@ -64,6 +67,7 @@ fn messages_of_every_qos_over_a_narrow_uart() {
     received.borrow_mut().sort();
     assert_eq!(*received.borrow(), ["0", "1", "2"]);
     assert_eq!(*outcomes.borrow(), [true; 4]);
+    assert_eq!(server.broker.borrow().status().retained, 0);
 }
 
 /// A byte is lost at each possible place, with an overrun: each time the connection ends, the session is resumed, and

@@ -113,7 +113,8 @@ impl Driver {
         let end = self.exchange(&mut link);
         if end.lingers {
             // The session is not locked while this thread waits.
-            link.finish(|link| link.write(self.shared.lock().session.transmit()));
+            link.flush(|link| link.write(self.shared.lock().session.transmit()));
+            link.finish();
         }
         end
     }
@@ -145,7 +146,7 @@ impl Driver {
                 return End::given_up(error, true);
             }
             if let Some(end) = close {
-                return end; // `finish` writes the rest of the output
+                return end; // `flush` writes the rest of the output
             }
             let mut state = shared.lock();
             link.write(state.session.transmit());

@@ -21,7 +21,7 @@ const INPUT_LIMIT: usize = 64 * 1024;
 /// Maximum number of bytes that are handed to the writing thread at a time.
 const WRITE_SIZE: usize = 64 * 1024;
 
-/// Maximum time that [`Link::finish`] takes, and that the reader may take to end once the writer has failed.
+/// Maximum time that [`Link::flush`] and [`Link::finish`] take, and that the reader may take to end once the writer has failed.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A transport that is read and written by two threads, for the loop of one session: see [`serve`](crate::serve).
@@ -54,7 +54,8 @@ const LINGER: Duration = Duration::from_secs(1);
 ///     link.keep(left);
 ///     link.write(session.transmit());
 ///     if let Some(why) = close {
-///         link.finish(|link| link.write(session.transmit()));
+///         link.flush(|link| link.write(session.transmit()));
+///         link.finish();
 ///         break why;
 ///     }
 ///     if let Some(error) = end {
@@ -185,23 +186,28 @@ impl Link {
         park([deadline, failed_at].into_iter().flatten().min(), &self.shared.clock);
     }
 
-    /// Ends the connection so that the peer can read all of the output: writes the rest, ends the writing direction, and
-    /// reads until the peer has closed, for at most a second in all. Closing a socket with unread input resets the
-    /// connection, and the peer might never see the last bytes.
-    ///
-    /// `write` calls [`write`](Self::write) with the output of the session.
-    pub fn finish(&mut self, mut write: impl FnMut(&mut Self) -> bool) {
-        let clock = self.shared.clock;
-        let patience = clock.now() + LINGER;
+    /// Writes the rest of the output, for at most a second. `write` calls [`write`](Self::write) with the output of the
+    /// session. Received bytes are dropped from here on.
+    pub fn flush(&mut self, mut write: impl FnMut(&mut Self) -> bool) {
+        let patience = self.shared.clock.now() + LINGER;
         self.shared.halves().discards = true;
         self.shared.room.notify_one();
-        while write(self) && clock.now() < patience {
+        while write(self) && self.shared.clock.now() < patience {
             self.wait(Some(patience));
         }
-        self.shared.halves().is_written = true;
+    }
+
+    /// Ends the writing direction, and reads until the peer has closed, for at most a second. Closing a socket with unread
+    /// input resets the connection, and the peer might never see the last bytes that were [written](Self::flush).
+    pub fn finish(&mut self) {
+        let patience = self.shared.clock.now() + LINGER;
+        let mut halves = self.shared.halves();
+        (halves.is_written, halves.discards) = (true, true);
+        drop(halves);
         self.shared.work.notify_one();
+        self.shared.room.notify_one();
         self.closer.finish_writing();
-        while self.shared.halves().end.is_none() && clock.now() < patience {
+        while self.shared.halves().end.is_none() && self.shared.clock.now() < patience {
             self.wait(Some(patience));
         }
     }

@@ -104,12 +104,14 @@ pub fn serve(
     Ok(match greet(&mut link, &mut acceptor, clock, service) {
         Greeted::Accepted(mut session) => {
             let reason = converse(&mut link, &mut session, clock, service);
-            link.finish(|link| link.write(session.transmit()));
+            link.flush(|link| link.write(session.transmit()));
+            link.finish();
             session.closed(clock.now());
             Served { session: Some(*session), reason }
         }
         Greeted::Over(reason) => {
-            link.finish(|link| link.write(acceptor.transmit()));
+            link.flush(|link| link.write(acceptor.transmit()));
+            link.finish();
             Served { session: None, reason }
         }
     })
