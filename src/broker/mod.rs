@@ -124,7 +124,6 @@ mod table;
 mod timers;
 
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 
 use self::account::Charges;
 pub use self::config::{BrokerConfig, SharedStrategy};
@@ -149,6 +148,7 @@ use crate::codec::DisconnectReasonCode;
 use crate::server::ServerConfig;
 use crate::session::{Message, PublishError, Transmit};
 use crate::store::{Batch, RestoreError};
+use crate::sync::Arc;
 use crate::time::Instant;
 
 /// A broker: see the [module](self).

@@ -24,7 +24,9 @@ use super::session::Session;
 use super::sessions::Sessions;
 use super::timers::Due;
 use crate::codec::{List, PacketId, PubAckReasonCode, PublishProperties, Version};
-use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will, WillInStore};
+use crate::session::{
+    AckHandle, LARGE, Message, MessageRef, PayloadAccount, PublishError, ReceivedMessage, Stored, Will, WillInStore,
+};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -69,7 +71,7 @@ impl<'a> Publishing<'a> {
 pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<(), PublishError> {
     let publish = message.checked()?;
     let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*publish.properties };
-    let large = publish.large().map(|large| cx.sessions.account().payloads().share(large.clone()));
+    let large = publish.large().map(|large| PayloadAccount::share(cx.sessions.account().payloads(), large.clone()));
     let payload = if large.is_some() { &[] } else { publish.payload };
     let publish = MessageRef { payload, properties: &properties, ..publish };
     Stored::message_len(&publish, None, Version::V5)?;

@@ -55,7 +55,10 @@
 //!
 //! # Targets
 //!
-//! Sessions need an allocator, pointers of 32 bits or more, and atomic compare-and-swap.
+//! Sessions need an allocator and pointers of 32 bits or more. On targets without atomic compare-and-swap, such as
+//! `thumbv6m-none-eabi` and `riscv32imc-unknown-none-elf`, enable the feature `portable-atomic`, and choose how
+//! [`portable-atomic`](https://docs.rs/portable-atomic) makes atomic operations there: with its feature `critical-section` or
+//! `unsafe-assume-single-core`.
 
 #![no_std]
 #![forbid(unsafe_code)]

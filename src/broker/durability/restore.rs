@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::commits::Commits;
@@ -21,11 +20,12 @@ use crate::broker::timers::Due;
 use crate::codec::PacketId;
 use crate::server::{ServerConfig, ServerSession};
 use crate::session::{
-    Contents, DeliveryRecord, Journal, LARGE, MAX_NUMBER, Message, MessageRef, RestoredDeliveries, ServerRecord,
-    Stored, StoredClock, Token, Will, WillInStore, WillRecord, read_delivery, read_number, read_pairs, read_received,
-    read_will,
+    Contents, DeliveryRecord, Journal, LARGE, MAX_NUMBER, Message, MessageRef, PayloadAccount, RestoredDeliveries,
+    ServerRecord, Stored, StoredClock, Token, Will, WillInStore, WillRecord, read_delivery, read_number, read_pairs,
+    read_received, read_will,
 };
 use crate::store::{Counter, Fields, Key, Kind, RestoreError, RestoreErrorKind};
+use crate::sync::Arc;
 use crate::time::Instant;
 
 /// The pairs of a broker, as they were read.
@@ -236,7 +236,7 @@ fn restore_retained(
     record: &RetainedRecord<'_>,
 ) -> Result<Option<u64>, RestoreError> {
     let payloads = Arc::clone(cx.sessions.account().payloads());
-    let large = contents.large(number, |payload| payloads.share(payload))?;
+    let large = contents.large(number, |payload| PayloadAccount::share(&payloads, payload))?;
     let (head, publish) = contents.message(number)?;
     let payload = if large.is_some() { &[] } else { publish.payload };
     let message = MessageRef { payload, qos: record.qos, retain: true, ..MessageRef::of(&publish) };
@@ -277,7 +277,7 @@ fn restore_session(
             (now, u32::MAX, Stored::default())
         } else if contents.contains(delivery.message) {
             let (since, expires_after, mut stored) =
-                contents.of_delivery(&delivery, version, |payload| payloads.share(payload))?;
+                contents.of_delivery(&delivery, version, |payload| PayloadAccount::share(&payloads, payload))?;
             stored.set_number(delivery.message);
             stored.count_in(&payloads);
             if let Some(journal) = commits.journal() {

@@ -20,7 +20,6 @@ mod trie;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -48,6 +47,7 @@ use crate::codec::{List, PubAckReasonCode, PublishProperties, QoS, UserProperty}
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
+use crate::sync::Arc;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 

@@ -1,7 +1,6 @@
 //! The changes of a session's state that must survive a crash, and the packets that wait for them.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
@@ -19,6 +18,7 @@ use crate::session::message_ref::MessageRef;
 use crate::session::token::Token;
 use crate::session::will::Will;
 use crate::store::{Batch, ChangeLog, Counter, Key, MAX_CONTENT};
+use crate::sync::Arc;
 use crate::time::Instant;
 
 /// What a durable session has beyond other sessions: what is stored of it, and the packets that wait for changes to be
