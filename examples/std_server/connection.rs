@@ -4,6 +4,7 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use mqtt_sansio::codec::{ConnAckReasonCode, Disconnect, DisconnectReasonCode};
@@ -14,6 +15,9 @@ use crate::other_protocol::{FirstBytes, OtherProtocol};
 use crate::service::{Client, State};
 use crate::sessions::{Seat, Sessions};
 use crate::text::log;
+
+/// The interval in which input is received from a client that does not read.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Runs one connection from its beginning to its end.
 pub(crate) fn serve(socket: TcpStream, sessions: &Sessions) -> Result<()> {
@@ -70,6 +74,7 @@ fn greet<'s>(link: &mut Link, acceptor: &mut Acceptor, sessions: &'s Sessions) -
 
 /// Runs the session, writes, reads and waits, until the connection has ended.
 fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Client) {
+    let mut receives_at = sessions.clock.now();
     let why = loop {
         if seat.has_to_leave() {
             let _ = client.session.take_over(sessions.clock.now()); // fails if the connection is about to end
@@ -81,7 +86,11 @@ fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Cl
         }
         // Input that is left has its turn before more is received.
         let (mut state, mut lost) = (advance(link, sessions, &mut client), None);
-        if matches!(state, Ok(State::Open)) && client.session.takes_input() {
+        // A client that does not read is read slowly: it may be waiting for this server to read.
+        let now = sessions.clock.now();
+        let receives = !link.write(client.session.transmit()) || now >= receives_at;
+        if matches!(state, Ok(State::Open)) && client.session.takes_input() && receives {
+            receives_at = now + SLOW;
             lost = link.receive();
             state = advance(link, sessions, &mut client);
         }
@@ -94,7 +103,7 @@ fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Cl
         }
         match lost {
             Some(error) => break error.to_string(),
-            None => link.wait(client.deadline()),
+            None => link.wait([client.deadline(), (!receives).then_some(receives_at)].into_iter().flatten().min()),
         }
     };
     log(format_args!("{}: {why}", seat.client_id()));
