@@ -61,5 +61,7 @@ def check_crate():
 
 if __name__ == "__main__":
     check_list("mqtt-sansio", ROOT)
+    check_list("mqtt-sansio-embedded", ROOT / "crates" / "embedded")
+    check_list("mqtt-sansio-std", ROOT / "crates" / "std")
     check_list("mqtt-sansio-testkit", ROOT / "crates" / "testkit")
     check_crate()

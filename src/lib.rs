@@ -57,6 +57,16 @@
 //!
 //! A [`Broker`](broker::Broker) has many connections, and therefore a loop of its own: see its documentation.
 //!
+//! ## Targets
+//!
+//! The codec runs on every target with pointers of 32 bits or more. Sessions and brokers also need an allocator, and atomic
+//! compare-and-swap, which `bytes` and `Arc` use. On targets without it, such as `thumbv6m-none-eabi` and
+//! `riscv32imc-unknown-none-elf`, the feature `portable-atomic` provides it for sessions: the program chooses how
+//! [`portable-atomic`](https://docs.rs/portable-atomic) makes atomic operations there, by its feature `critical-section` or
+//! `unsafe-assume-single-core`. The `Arc` of [`Acceptor::new`](server::Acceptor::new) and
+//! [`ServerSession::restore`](server::ServerSession::restore) is that of `portable-atomic-util` there. On all other targets the
+//! feature changes no type.
+//!
 //! ## Citations
 //!
 //! Clauses of the specifications are cited by their numbers in MQTT 5.0, \[MQTT-3.3.1-2\], or with the version.
@@ -115,6 +125,8 @@ pub mod server;
 mod session;
 #[cfg(feature = "alloc")]
 pub mod store;
+#[cfg(feature = "alloc")]
+mod sync;
 mod text;
 mod time;
 mod topic;

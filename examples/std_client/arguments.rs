@@ -13,9 +13,9 @@ use mqtt_sansio::codec::{RetainHandling, SubscriptionIdentifier, UserProperty};
 use mqtt_sansio::{
     Instant, QoS, SessionExpiry, StdClock, TextError, TopicError, TopicFilter, TopicName, Utf8Str, Version, Will,
 };
+use mqtt_sansio_std::{FileStore, Store};
 
 use crate::publisher::Publisher;
-use crate::store::Store;
 use crate::subscriber::Subscriber;
 
 /// Publishes and subscribes over TCP.
@@ -284,9 +284,10 @@ impl ConnectionArguments {
     }
 
     /// The session: a new one, or the one that is stored in the directory.
-    pub(crate) fn open_session(&self) -> Result<(ClientSession, Option<Store>)> {
+    pub(crate) fn open_session(&self) -> Result<(ClientSession, Option<FileStore>)> {
         let Some(directory) = &self.data else { return Ok((ClientSession::new(self.config()), None)) };
-        let (store, pairs) = Store::open(directory)?;
+        let mut store = FileStore::open(directory)?;
+        let pairs = store.load()?;
         let client = ClientSession::restore(self.config(), StdClock::new().now(), pairs.iter())
             .with_context(|| format!("the session in {} cannot be restored", directory.display()))?;
         let stored = &client.config().client_id;

@@ -1,23 +1,22 @@
 //! Connects a session with a socket, a clock and a task.
 //!
-//! One thread alone uses the session. Other threads wait for input, send it through a channel, and wake that thread.
+//! One thread alone uses the session. Two others read and write for it, and wake it, as further threads with work for it do.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::{TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use bytes::{Buf, BytesMut};
 use mqtt_sansio::client::{Action, ClientSession, Close, Connected};
 use mqtt_sansio::codec::Disconnect;
-use mqtt_sansio::{DisconnectError, Instant, Outcome, ReceivedMessage, StdClock, Token, Transmit};
+use mqtt_sansio::{DisconnectError, Instant, Outcome, ReceivedMessage, StdClock, Token};
+use mqtt_sansio_std::{FileStore, Link, Store};
 
 use crate::arguments::ConnectionArguments;
-use crate::other_protocol::{OtherProtocol, RECOGNISABLE};
-use crate::store::Store;
+use crate::other_protocol::{FirstBytes, OtherProtocol};
 use crate::text::log;
 
 /// The work of a client. After an error the client disconnects with DISCONNECT.
@@ -47,7 +46,7 @@ pub(crate) struct Driver<'a, T> {
     arguments: &'a ConnectionArguments,
     client: &'a mut ClientSession,
     /// Where the session is stored, if it is durable.
-    store: Option<&'a mut Store>,
+    store: Option<&'a mut FileStore>,
     task: &'a mut T,
     /// Set by another thread, which then wakes this one with `unpark`.
     leave: &'a AtomicBool,
@@ -58,7 +57,7 @@ impl<'a, T: Task> Driver<'a, T> {
     pub(crate) fn new(
         arguments: &'a ConnectionArguments,
         client: &'a mut ClientSession,
-        store: Option<&'a mut Store>,
+        store: Option<&'a mut FileStore>,
         task: &'a mut T,
         leave: &'a AtomicBool,
     ) -> Self {
@@ -114,27 +113,32 @@ impl<'a, T: Task> Driver<'a, T> {
     /// Runs one connection from its beginning to its end.
     fn converse(&mut self) -> Result<End> {
         let address = self.arguments.address();
-        let mut link = match self.connect() {
+        let first = FirstBytes::default();
+        let connected = match self.connect() {
             None => return Ok(End::Left), // no byte was sent to the server
-            Some(Ok(link)) => link,
-            Some(Err(error)) => return Ok(End::Lost(format!("{address}: {error}"))),
+            Some(connected) => connected,
         };
-        let end = self.exchange(&mut link);
+        let link = connected.and_then(|socket| Link::new(first.transport(socket)?, self.clock));
+        let mut link = match link {
+            Ok(link) => link,
+            Err(error) => return Ok(End::Lost(format!("{address}: {error}"))),
+        };
+        let end = self.exchange(&mut link, &first);
         if end.is_err() {
             // The program gives up, and not the network: without DISCONNECT the will would be published.
             let _ = self.client.disconnect(self.clock.now(), &Disconnect::default());
-            let _ = link.write(self.client.transmit());
         }
         if !matches!(end, Ok(End::Lost(_))) {
-            link.finish(&self.clock);
+            link.flush(|link| link.write(self.client.transmit()));
+            link.finish();
         }
         let end = end?;
         if matches!(end, End::Left) {
             return Ok(end);
         }
-        Ok(match (OtherProtocol::recognise(&link.first), end) {
+        Ok(match (first.recognise(), end) {
             (Some(other), _) => End::Final(wrong_port(&address, &other)),
-            (None, End::Lost(why)) if link.first.is_empty() => {
+            (None, End::Lost(why)) if first.is_empty() => {
                 End::Lost(format!("{address}: {why}. Nothing was received: is this a port for MQTT without TLS?"))
             }
             (None, end) => end,
@@ -144,7 +148,7 @@ impl<'a, T: Task> Driver<'a, T> {
     /// Connects to the server. `None` if this client is asked to leave before that is done.
     ///
     /// Another thread connects, because waiting for a name server or a silent host cannot be interrupted.
-    fn connect(&self) -> Option<io::Result<Link>> {
+    fn connect(&self) -> Option<io::Result<TcpStream>> {
         let patience = self.client.deadline().map_or(Duration::from_secs(30), |deadline| self.clock.until(deadline));
         let (host, port) = (self.arguments.host.clone(), self.arguments.port);
         let (sender, receiver) = sync_channel(1);
@@ -155,7 +159,7 @@ impl<'a, T: Task> Driver<'a, T> {
         });
         loop {
             match receiver.try_recv() {
-                Ok(connected) => return Some(connected.and_then(Link::new)),
+                Ok(connected) => return Some(connected),
                 Err(TryRecvError::Disconnected) => return Some(Err(ErrorKind::Other.into())),
                 Err(TryRecvError::Empty) if self.has_to_leave() => return None,
                 Err(TryRecvError::Empty) => thread::park(),
@@ -164,54 +168,56 @@ impl<'a, T: Task> Driver<'a, T> {
     }
 
     /// Runs the task, writes, reads and waits, until the connection has ended.
-    fn exchange(&mut self, link: &mut Link) -> Result<End> {
-        let mut is_writable = true;
+    fn exchange(&mut self, link: &mut Link, first: &FirstBytes) -> Result<End> {
         loop {
             self.task.advance(self.clock.now(), self.client)?;
-            let mut rest = &link.input[..];
-            let end = self.take_actions(&mut rest);
-            let used = link.input.len() - rest.len();
-            link.input.advance(used);
-            let end = end?;
+            // Input that is left has its turn before more is received.
+            let (mut end, mut lost) = (self.take_input(link)?, None);
+            if end.is_none() && self.client.takes_input() {
+                lost = link.receive();
+                end = self.take_input(link)?;
+            }
             self.commit()?; // before what depends on it is written
-            if is_writable && link.write(self.client.transmit()).is_err() {
-                // The reader will notice as well, but it first reads bytes that the server has sent before, perhaps
-                // with the reason.
-                is_writable = false;
-            }
+            link.write(self.client.transmit());
             if let Some(end) = end {
-                return Ok(end); // DISCONNECT, and acknowledgements before it, were written
+                return Ok(end);
             }
-            let has_more = self.client.transmit().has_remaining();
-            // A client that takes no input, because too much output waits, is given no more.
-            let piece = if link.input.len() > 2 * PIECE && has_more {
-                Err(TryRecvError::Empty)
-            } else {
-                link.received.try_recv()
-            };
-            match piece {
-                Ok(Ok(piece)) => {
-                    link.receive(&piece);
-                    if OtherProtocol::recognise(&link.first).is_some() {
-                        return Ok(End::Final("the answer is not MQTT".into())); // `converse` finds a better reason
-                    }
+            if first.recognise().is_some() {
+                return Ok(End::Final("the answer is not MQTT".into())); // `converse` finds a better reason
+            }
+            match lost {
+                None => link.wait(self.client.deadline()),
+                Some(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return Ok(End::Lost("the server has closed the connection".into()));
                 }
-                Ok(Err(error)) => return Ok(End::Lost(error.to_string())),
-                // A server that takes no output may be waiting for this client to read. `write` has waited for a
-                // second.
-                Err(TryRecvError::Empty) if is_writable && has_more => {}
-                Err(TryRecvError::Empty) => wait(&self.clock, self.client.deadline()),
-                Err(TryRecvError::Disconnected) => return Ok(End::Lost("nobody reads any more".into())),
+                Some(error) => return Ok(End::Lost(error.to_string())),
             }
         }
     }
 
     /// Stores the changes of the session, if it is durable.
     fn commit(&mut self) -> Result<()> {
-        match &mut self.store {
-            Some(store) => store.commit(self.client, self.clock.now()),
-            None => Ok(()),
+        let Some(store) = &mut self.store else { return Ok(()) };
+        while let Some(batch) = self.client.changes() {
+            store.commit(&batch)?;
+            self.client.committed(self.clock.now(), batch.number());
         }
+        if store.is_long()
+            && let Some(snapshot) = self.client.snapshot()
+        {
+            store.replace(&snapshot)?;
+            self.client.committed(self.clock.now(), snapshot.number());
+        }
+        Ok(())
+    }
+
+    /// Handles the client's actions on received bytes, and on the time.
+    fn take_input(&mut self, link: &mut Link) -> Result<Option<End>> {
+        let mut input = link.input();
+        let end = self.take_actions(&mut input);
+        let left = input.len();
+        link.keep(left);
+        end
     }
 
     /// Handles the client's actions on received bytes and on the time.
@@ -265,108 +271,4 @@ fn connect(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
         }
     }
     result
-}
-
-/// The size of a read.
-const PIECE: usize = 16 * 1024;
-
-/// A socket and the bytes received from it.
-struct Link {
-    socket: TcpStream,
-    received: Receiver<io::Result<Vec<u8>>>,
-    /// Bytes that the client has not taken.
-    input: BytesMut,
-    /// The first bytes of the connection, for [`OtherProtocol::recognise`].
-    first: Vec<u8>,
-}
-
-impl Link {
-    fn new(socket: TcpStream) -> io::Result<Self> {
-        socket.set_nodelay(true)?; // the client coalesces its output
-        socket.set_write_timeout(Some(Duration::from_secs(1)))?; // see `exchange`
-        let received = read_in_background(socket.try_clone()?);
-        Ok(Self { socket, received, input: BytesMut::new(), first: Vec::new() })
-    }
-
-    fn receive(&mut self, piece: &[u8]) {
-        self.note_first(piece);
-        self.input.extend_from_slice(piece);
-    }
-
-    fn note_first(&mut self, piece: &[u8]) {
-        let room = RECOGNISABLE.saturating_sub(self.first.len());
-        self.first.extend_from_slice(piece.get(..room).unwrap_or(piece));
-    }
-
-    /// Writes all output, or less if the server takes nothing for as long as the write timeout of the socket.
-    fn write(&mut self, transmit: &mut Transmit) -> io::Result<()> {
-        while transmit.has_remaining() {
-            let mut chunks = [IoSlice::new(&[]); 16];
-            let count = transmit.chunks_vectored(&mut chunks);
-            match self.socket.write_vectored(&chunks[..count]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => transmit.advance(written),
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => {}
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut => break,
-                    _ => return Err(error),
-                },
-            }
-        }
-        Ok(())
-    }
-
-    /// Stops writing, and waits a short time for the server to close.
-    ///
-    /// Closing a socket with unread input resets the connection, and DISCONNECT might never be read.
-    fn finish(&mut self, clock: &StdClock) {
-        let patience = clock.now() + Duration::from_secs(1);
-        let _ = self.socket.shutdown(Shutdown::Write);
-        while clock.now() < patience
-            && let Ok(Ok(piece)) = self.received.recv_timeout(clock.until(patience))
-        {
-            self.note_first(&piece);
-        }
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        let _ = self.socket.shutdown(Shutdown::Both); // lets the reading thread end as well
-    }
-}
-
-/// Reads for the calling thread, and wakes it for each piece. The last piece is an error, also at the end of the
-/// stream.
-///
-/// Few pieces are buffered: if they are not taken, the reading stops, and so does the server after a while.
-fn read_in_background(mut socket: TcpStream) -> Receiver<io::Result<Vec<u8>>> {
-    let (sender, receiver) = sync_channel(4);
-    let reader = thread::current();
-    thread::spawn(move || {
-        let mut buffer = vec![0; PIECE];
-        loop {
-            let piece = match socket.read(&mut buffer) {
-                Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the server has closed the connection")),
-                Ok(count) => Ok(buffer[..count].to_vec()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
-            };
-            let is_last = piece.is_err();
-            if sender.send(piece).is_err() || is_last {
-                break;
-            }
-            reader.unpark();
-        }
-        reader.unpark();
-    });
-    receiver
-}
-
-/// Sleeps until the deadline, or until this thread is woken.
-fn wait(clock: &StdClock, deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => thread::park_timeout(clock.until(deadline)),
-        None => thread::park(),
-    }
 }

@@ -9,8 +9,8 @@
 //!
 //! Ctrl-C and SIGTERM end it with DISCONNECT, and a second signal ends it at once.
 //!
-//! `connection.rs` is the part to copy to another program: it connects a session with a socket, a clock and a task. With
-//! `--data` the session survives a crash of the program or of the system: `store.rs` keeps it in a file of batches.
+//! `connection.rs` connects a session with a link of `mqtt-sansio-std`, a clock and a task. A program that needs less control
+//! uses the `Client` of that crate. With `--data` the session survives a crash of the program or of the system.
 
 // The crate itself uses no sockets, threads and clocks. A program that embeds it does.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -20,7 +20,6 @@ mod connection;
 mod other_protocol;
 mod publisher;
 mod signals;
-mod store;
 mod subscriber;
 mod text;
 

@@ -9,13 +9,13 @@
 //! In the sum over all principals it counts once. So the charges of a principal may exceed what there is in all, and count no
 //! more than that.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::config::BrokerConfig;
 use super::jobs::turns::PrincipalIndex;
 use super::pieces::Pieces;
 use crate::session::PayloadAccount;
+use crate::sync::Arc;
 
 /// The account of memory of a broker, in bytes.
 #[derive(Clone)]

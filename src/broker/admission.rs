@@ -1,7 +1,5 @@
 //! The policy decides whether a client is accepted.
 
-use alloc::sync::Arc;
-
 use super::accept;
 use super::context::Context;
 use super::index::SessionIndex;
@@ -12,6 +10,7 @@ use super::policy::{Admission, AuthStep, ConnectionId, Decision};
 use super::router;
 use super::session::Session;
 use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, ReasonCode};
+use crate::sync::Arc;
 use crate::text::Utf8Str;
 use crate::topic::TopicName;
 

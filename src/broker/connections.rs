@@ -1,7 +1,6 @@
 //! The connections: each is connecting, attached to a session, or over.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 
 use super::index::SessionIndex;
 use super::jobs::input::InputTurn;
@@ -12,6 +11,7 @@ use super::principal::Origin;
 use super::slab::{Key, Slab};
 use crate::server::{Acceptor, ServerConfig};
 use crate::session::Transmit;
+use crate::sync::Arc;
 use crate::time::Instant;
 
 /// The connections of a broker.

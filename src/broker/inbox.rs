@@ -1,7 +1,7 @@
 //! Which sessions of the embedding program have messages.
 
+use crate::sync::Arc;
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use core::ops::Bound;
 
 use super::index::SessionIndex;

@@ -1,7 +1,6 @@
 //! How connections and sessions are scheduled and end.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 
 use super::connections::{Before, Connecting, Connections};
 use super::context::Context;
@@ -18,6 +17,7 @@ use super::timers::Due;
 use crate::codec::{ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectReasonCode};
 use crate::server::{Close, ServerConfig, ServerSession};
 use crate::session::Transmit;
+use crate::sync::Arc;
 use crate::text::Utf8Str;
 use crate::time::Instant;
 

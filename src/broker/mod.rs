@@ -138,7 +138,6 @@ mod table;
 mod timers;
 
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 
 use self::account::Charges;
 pub use self::config::{BrokerConfig, SharedStrategy};
@@ -166,6 +165,7 @@ use crate::codec::DisconnectReasonCode;
 use crate::server::ServerConfig;
 use crate::session::{Message, PublishError, Transmit};
 use crate::store::{Batch, RestoreError};
+use crate::sync::Arc;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 

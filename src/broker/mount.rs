@@ -1,7 +1,7 @@
 //! The part of the tree of topics that is the whole of it for a client.
 
+use crate::sync::Arc;
 use alloc::borrow::Cow;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 

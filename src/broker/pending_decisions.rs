@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::jobs::request::Subscribing;
@@ -12,6 +11,7 @@ use super::policy::{Answer, DecisionId};
 use crate::codec::{self, Decoded, EncodeError, Limits, Packet, SubAckReasonCode, Version};
 use crate::server::Accept;
 use crate::session::{AckHandle, MessageRef, Stored};
+use crate::sync::Arc;
 use crate::time::Instant;
 
 /// A decision that a connection waits for, with what the connection goes on with afterwards.

@@ -1,10 +1,10 @@
 //! Whoever bears the work and the memory that clients cause.
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use core::net::IpAddr;
 
 use crate::heap_size::ARC;
+use crate::sync::Arc;
 
 /// Where a connection comes from: the party that bears the work of clients without an authenticated user.
 ///

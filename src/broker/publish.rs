@@ -29,7 +29,8 @@ use super::slab::Key;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, QoS, Version};
 use crate::session::{
-    AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Topic, Will, WillInStore,
+    AckHandle, LARGE, Message, MessageRef, PayloadAccount, PublishError, ReceivedMessage, Stored, Topic, Will,
+    WillInStore,
 };
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -83,7 +84,7 @@ impl<'a> Publishing<'a> {
 pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<(), PublishError> {
     let publish = message.checked()?;
     let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*publish.properties };
-    let large = publish.large().map(|large| cx.sessions.account().payloads().share(large.clone()));
+    let large = publish.large().map(|large| PayloadAccount::share(cx.sessions.account().payloads(), large.clone()));
     let payload = if large.is_some() { &[] } else { publish.payload };
     let publish = MessageRef { payload, properties: &properties, ..publish };
     Stored::message_len(&publish, None, Version::V5)?;

@@ -4,7 +4,6 @@
 //! A session may have thousands of subscriptions: what a call does not finish is a [job](super::jobs) of the client
 //! identifier: its subscriptions do not change meanwhile, and CONNACK is sent when all of them are done.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::context::Context;
@@ -15,6 +14,7 @@ use super::policy::{Client, ConnectionId, Decision, TakeOver};
 use super::router::list_id::ListId;
 use super::router::subscribers::Subscriber;
 use crate::codec::{ConnAckReasonCode, RetainHandling, SubAckReasonCode, Subscription, Version};
+use crate::sync::Arc;
 use crate::topic::TopicFilter;
 
 /// A client that is about to be accepted.

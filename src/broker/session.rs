@@ -1,7 +1,6 @@
 //! A session, and what the broker has to know about it.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Buf;
@@ -16,6 +15,7 @@ use super::slab::Slab;
 use crate::codec::{QoS, Subscription, Version};
 use crate::heap_size::ARC;
 use crate::server::ServerSession;
+use crate::sync::Arc;
 use crate::time::Instant;
 
 /// A session, and what the broker has to know about it.

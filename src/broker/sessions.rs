@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -24,7 +23,8 @@ use super::session::Session;
 use super::slab::{Key, Slab};
 use crate::codec::{QoS, SubscriptionIdentifier};
 use crate::server::{Action, Copies, ServerSession};
-use crate::session::{AbandonReason, Journal, Outcome, PublishError, Transmit};
+use crate::session::{AbandonReason, Journal, Outcome, PayloadAccount, PublishError, Transmit};
+use crate::sync::Arc;
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
@@ -252,7 +252,7 @@ impl Sessions {
     /// Copies a large payload into shared bytes, which count once.
     pub(super) fn share_payload(&mut self, payload: &[u8]) -> Bytes {
         self.work.spend_more_bytes(payload.len());
-        self.account.payloads().share(Bytes::copy_from_slice(payload))
+        PayloadAccount::share(self.account.payloads(), Bytes::copy_from_slice(payload))
     }
 
     /// The work of the call.

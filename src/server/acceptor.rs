@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use core::num::NonZeroU16;
 
 use super::accept::{Accept, GrantedIntervals, Pending, put_connack};
@@ -16,6 +15,7 @@ use crate::codec::{
     ErrorKind, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
 use crate::session::{AuthenticateError, ProtocolError, SMALLEST_PACKET_SIZE, SessionExpiry, Transmit, Will};
+use crate::sync::Arc;
 use crate::text::Utf8Str;
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -55,7 +55,8 @@ enum Step {
 
 impl Acceptor {
     /// Creates an acceptor for a transport that has just been accepted. The acceptor shares the configuration with the
-    /// session that it creates; pass an `Arc` to share it with others.
+    /// session that it creates; pass an `Arc` to share it with others. On targets without atomic compare-and-swap it is the
+    /// `Arc` of `portable-atomic-util`.
     pub fn new(config: impl Into<Arc<ServerConfig>>, now: Instant) -> Self {
         let mut acceptor = Self {
             config: config.into(),

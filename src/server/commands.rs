@@ -1,7 +1,6 @@
 //! The commands of a server session: publishing, acknowledging, answering, authenticating, and the end of the
 //! connection or the session.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::config::ServerConfig;
@@ -18,6 +17,7 @@ use crate::session::{
     PublishError, Restored, ServerRecord, SessionExpiry, Token, UnknownToken, trim,
 };
 use crate::store::{Batch, RestoreError, RestoreErrorKind};
+use crate::sync::Arc;
 use crate::time::Instant;
 
 impl ServerSession {

@@ -18,7 +18,6 @@
 //! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full, heap}` | the state of a client before it is accepted |
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -33,6 +32,7 @@ use crate::session::{
     AckHandle, Admission, Deliveries, Durable, Endpoint, Engine, Journal, LARGE, MessageRef, PayloadAccount,
     PublishError, RestoredDeliveries, ServerRecord, StoredWill, Transmit, Waiting, Will,
 };
+use crate::sync::Arc;
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -71,7 +71,7 @@ impl<'a> Copies<'a> {
         encoded: &'a mut Encoded,
     ) -> Self {
         encoded.0.iter_mut().for_each(Vec::clear);
-        let copied = || account.share(Bytes::copy_from_slice(message.payload));
+        let copied = || PayloadAccount::share(account, Bytes::copy_from_slice(message.payload));
         let large = shared.or_else(|| (message.payload.len() >= LARGE).then(copied));
         let payload = if large.is_some() { &[] } else { message.payload };
         let account = large.as_ref().map(|_| Arc::clone(account));

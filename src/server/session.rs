@@ -2,7 +2,6 @@
 //! time cause.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
@@ -20,6 +19,7 @@ use crate::session::{
     Available, ConnectionLimits, Durable, Endpoint, Engine, Exchange, ProtocolError, ServerRecord, SessionExpiry, Stop,
     Transmit, Waiting, Will,
 };
+use crate::sync::Arc;
 use crate::text::Utf8Str;
 use crate::time::Instant;
 

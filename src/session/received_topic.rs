@@ -1,8 +1,8 @@
 //! The topic of a received message, which the packet contains or a topic alias is mapped to.
 
-use alloc::sync::Arc;
 use core::fmt;
 
+use crate::sync::Arc;
 use crate::topic::TopicName;
 
 /// The topic of a received message.

@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::commits::Commits;
@@ -23,11 +22,12 @@ use crate::broker::timers::Due;
 use crate::codec::{PacketId, PublishProperties, Version};
 use crate::server::{ServerConfig, ServerSession};
 use crate::session::{
-    Contents, DeliveryRecord, Journal, LARGE, MAX_NUMBER, Message, MessageRef, RestoredDeliveries, ServerRecord,
-    Stored, StoredClock, Token, Will, WillInStore, WillRecord, read_delivery, read_number, read_pairs, read_received,
-    read_will,
+    Contents, DeliveryRecord, Journal, LARGE, MAX_NUMBER, Message, MessageRef, PayloadAccount, RestoredDeliveries,
+    ServerRecord, Stored, StoredClock, Token, Will, WillInStore, WillRecord, read_delivery, read_number, read_pairs,
+    read_received, read_will,
 };
 use crate::store::{Counter, Fields, Key, Kind, RestoreError, RestoreErrorKind};
+use crate::sync::Arc;
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -243,7 +243,7 @@ fn restore_retained(
     record: &RetainedRecord<'_>,
 ) -> Result<Option<u64>, RestoreError> {
     let payloads = Arc::clone(cx.sessions.account().payloads());
-    let large = contents.large(number, |payload| payloads.share(payload))?;
+    let large = contents.large(number, |payload| PayloadAccount::share(&payloads, payload))?;
     let (head, publish) = contents.message(number)?;
     let payload = if large.is_some() { &[] } else { publish.payload };
     let message = MessageRef { payload, qos: record.qos, retain: true, ..MessageRef::of(&publish) };
@@ -286,7 +286,7 @@ fn restore_session(
             (now, u32::MAX, Stored::default())
         } else if contents.contains(delivery.message) {
             let (since, expires_after, mut stored) =
-                contents.of_delivery(&delivery, version, |payload| payloads.share(payload))?;
+                contents.of_delivery(&delivery, version, |payload| PayloadAccount::share(&payloads, payload))?;
             if let Some(own) = mount.and_then(|mount| without_mount(&stored, version, mount)) {
                 stored = own;
             }

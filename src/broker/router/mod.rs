@@ -21,7 +21,6 @@ mod trie;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -50,6 +49,7 @@ use crate::codec::{List, PubAckReasonCode, Publish, PublishProperties, QoS, User
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
+use crate::sync::Arc;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 

@@ -12,7 +12,6 @@ pub(super) mod queue;
 pub(super) mod stage;
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 
 use self::budget::{Budget, BudgetLimits};
 use self::inbound::Inbound;
@@ -28,6 +27,7 @@ use super::store::payload::PayloadAccount;
 use super::store::stored::Stored;
 use super::token::Token;
 use crate::codec::{PacketId, QoS, Version};
+use crate::sync::Arc;
 use crate::time::Instant;
 
 /// The messages and requests of a session: those in flight, those that are queued, and the received messages whose

@@ -2,7 +2,6 @@
 
 mod receiving;
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU8;
 
@@ -37,6 +36,7 @@ use crate::codec::{
     AuthReasonCode, Delivery, Disconnect, EncodeError, Packet, PacketId, PacketType, QoS, ReasonCode, Version,
 };
 use crate::store::Batch;
+use crate::sync::Arc;
 use crate::time::Instant;
 
 /// The deliveries of a session, and its connection, if there is one. Sessions of clients and servers contain an engine;

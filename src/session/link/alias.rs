@@ -1,11 +1,11 @@
 //! Topic aliases (section 3.3.2.3.4): numbers that are mapped to topic names for the duration of a connection.
 
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
 use crate::heap_size::{self, ARC};
+use crate::sync::Arc;
 
 /// The mappings of the topic aliases of the peer.
 #[derive(Clone, Default)]

@@ -1,9 +1,10 @@
 //! Large payloads shared by stored messages, and the account of their memory.
 
-use alloc::sync::Arc;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 
 use bytes::Bytes;
+
+use crate::sync::{Arc, AtomicUsize};
 
 /// Counts the memory of large payloads, once for each payload that exists; and the part of the size of stored messages
 /// that consists of such payloads.
@@ -18,9 +19,10 @@ pub(crate) struct PayloadAccount {
 
 impl PayloadAccount {
     /// Returns a payload that is counted until its last reference is dropped.
-    pub(crate) fn share(self: &Arc<Self>, payload: Bytes) -> Bytes {
-        self.payloads.fetch_add(payload.len(), Ordering::Relaxed);
-        Bytes::from_owner(Counted { payload, account: Arc::clone(self) })
+    // Not a method: only the `Arc` of the standard library can be the type of `self`.
+    pub(crate) fn share(account: &Arc<Self>, payload: Bytes) -> Bytes {
+        account.payloads.fetch_add(payload.len(), Ordering::Relaxed);
+        Bytes::from_owner(Counted { payload, account: Arc::clone(account) })
     }
 
     /// Returns the size of the payloads that exist, in bytes.

@@ -1,7 +1,6 @@
 //! Stored packets.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use crate::codec::{
 use crate::session::deliveries::packet_id::MAX_KEPT;
 use crate::session::message_ref::MessageRef;
 use crate::session::request::Request;
+use crate::sync::Arc;
 
 /// A packet that is stored until it can be sent, or until it is acknowledged: encoded, with the full topic name and no
 /// topic alias.

@@ -1,7 +1,7 @@
 //! The changes of a session's state that must survive a crash, and the packets that wait for them.
 
+use crate::sync::Arc;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 

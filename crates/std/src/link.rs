@@ -1,0 +1,337 @@
+//! A transport with a thread for each of its halves.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use mqtt_sansio::{Instant, StdClock, Transmit};
+
+use crate::transport::{Close, Transport};
+
+/// Size of a read, in bytes.
+const READ_SIZE: usize = 16 * 1024;
+
+/// Number of received bytes that are not taken above which nothing more is read: the peer has to wait.
+const INPUT_LIMIT: usize = 64 * 1024;
+
+/// Maximum number of bytes that are handed to the writing thread at a time.
+const WRITE_SIZE: usize = 64 * 1024;
+
+/// Maximum time that [`Link::flush`] and [`Link::finish`] take, and that the reader may take to end once the writer has failed.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A transport that is read and written by two threads, for the loop of one session: see [`serve`](crate::serve).
+///
+/// The thread that creates the link owns it. It is woken with [`Thread::unpark`] whenever bytes were read or written and
+/// when the transport has ended; other threads wake it in the same way. At most 64 KiB of received bytes are buffered
+/// here: if they are not taken, nothing is read.
+///
+/// ```no_run
+/// # use std::net::TcpStream;
+/// # use bytes::Buf;
+/// # use mqtt_sansio::StdClock;
+/// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+/// # use mqtt_sansio_std::{Link, Transport};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (mut session, clock) = (ClientSession::new(ClientConfig::default()), StdClock::new());
+/// session.open(clock.now())?;
+/// let mut link = Link::new(Transport::try_from(TcpStream::connect("127.0.0.1:1883")?)?, clock)?;
+/// let why = loop {
+///     let end = link.receive();
+///     let mut input = link.input();
+///     let mut close = None;
+///     while let Some(action) = session.poll(clock.now(), &mut input) {
+///         match action {
+///             Action::Close(why) => close = Some(why.to_string()),
+///             action => println!("{action:?}"),
+///         }
+///     }
+///     let left = input.len();
+///     link.keep(left);
+///     link.write(session.transmit());
+///     if let Some(why) = close {
+///         link.flush(|link| link.write(session.transmit()));
+///         link.finish();
+///         break why;
+///     }
+///     if let Some(error) = end {
+///         break error.to_string();
+///     }
+///     link.wait(session.deadline());
+/// };
+/// session.closed(clock.now());
+/// println!("{why}");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Link {
+    shared: Arc<Shared>,
+    closer: Box<dyn Close>,
+    /// Received bytes that were not taken.
+    input: BytesMut,
+}
+
+/// What the owner shares with the two threads.
+struct Shared {
+    owner: Thread,
+    clock: StdClock,
+    halves: Mutex<Halves>,
+    /// Wakes the reading thread.
+    room: Condvar,
+    /// Wakes the writing thread.
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct Halves {
+    /// Bytes that were read.
+    input: BytesMut,
+    /// Why nothing more is read; `None` while the reader reads.
+    end: Option<io::Error>,
+    /// The first bytes of the output of the session, until the writing thread takes them; afterwards the buffer that they
+    /// were in, without content.
+    output: Vec<u8>,
+    /// Number of bytes that the writing thread has not written yet.
+    unwritten: usize,
+    /// Number of bytes that were written, and are still in the output of the session.
+    written: usize,
+    /// Why nothing more is written, and since when.
+    write_error: Option<(io::Error, Instant)>,
+    /// Whether received bytes are dropped, because the connection is about to end.
+    discards: bool,
+    /// Whether nothing is written any more: the writer is dropped.
+    is_written: bool,
+    /// Whether the owner has ended the connection.
+    is_closed: bool,
+}
+
+impl Shared {
+    fn halves(&self) -> MutexGuard<'_, Halves> {
+        self.halves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link {
+    /// Starts the two threads. The calling thread owns the link.
+    ///
+    /// # Errors
+    ///
+    /// The error of the system if it refuses a thread.
+    pub fn new(transport: Transport, clock: StdClock) -> io::Result<Self> {
+        let Transport { reader, writer, closer } = transport;
+        let shared = Arc::new(Shared {
+            owner: thread::current(),
+            clock,
+            halves: Mutex::default(),
+            room: Condvar::new(),
+            work: Condvar::new(),
+        });
+        let link = Self { shared: Arc::clone(&shared), closer, input: BytesMut::new() };
+        let reading = Arc::clone(&shared);
+        thread::Builder::new().name("mqtt-read".into()).spawn(move || read(reader, &reading))?;
+        thread::Builder::new().name("mqtt-write".into()).spawn(move || write(writer, &shared))?;
+        Ok(link)
+    }
+
+    /// Takes the bytes that were read. Returns why the transport has ended, once it has, with the last bytes before that.
+    ///
+    /// A reader often returns what the peer has sent before its end, perhaps with the reason, after the writer has failed:
+    /// an error of the writer ends the transport a second later.
+    pub fn receive(&mut self) -> Option<io::Error> {
+        let mut halves = self.shared.halves();
+        if self.input.is_empty() {
+            mem::swap(&mut self.input, &mut halves.input);
+        } else {
+            self.input.extend_from_slice(&halves.input);
+            halves.input.clear();
+        }
+        self.shared.room.notify_one();
+        let late = |(_, at): &&(io::Error, Instant)| self.shared.clock.now() >= *at + LINGER;
+        let write_error = halves.write_error.as_ref().filter(late).map(|(error, _)| error);
+        halves.end.as_ref().or(write_error).map(copy)
+    }
+
+    /// Returns the received bytes that were not taken.
+    pub fn input(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Removes all bytes of the [input](Self::input) but the last `left` ones, which `poll` has left.
+    pub fn keep(&mut self, left: usize) {
+        self.input.advance(self.input.len().saturating_sub(left));
+    }
+
+    /// Removes the bytes that were written from the output of the session, and writes more of it. Call it in each turn.
+    /// Returns whether there are bytes that can still be written.
+    pub fn write(&mut self, transmit: &mut Transmit) -> bool {
+        let mut halves = self.shared.halves();
+        transmit.advance(mem::take(&mut halves.written));
+        let has_more = halves.write_error.is_none() && transmit.has_remaining();
+        if has_more && halves.unwritten == 0 {
+            copy_front(transmit, &mut halves.output);
+            halves.unwritten = halves.output.len();
+            self.shared.work.notify_one();
+        }
+        has_more
+    }
+
+    /// Waits until bytes were read or written, until the transport has ended, until this thread is woken, or until the
+    /// deadline.
+    pub fn wait(&self, deadline: Option<Instant>) {
+        let failed_at = self.shared.halves().write_error.as_ref().map(|(_, at)| *at + LINGER);
+        park([deadline, failed_at].into_iter().flatten().min(), &self.shared.clock);
+    }
+
+    /// Writes the rest of the output, for at most a second. `write` calls [`write`](Self::write) with the output of the
+    /// session. Received bytes are dropped from here on.
+    pub fn flush(&mut self, mut write: impl FnMut(&mut Self) -> bool) {
+        let patience = self.shared.clock.now() + LINGER;
+        self.shared.halves().discards = true;
+        self.shared.room.notify_one();
+        while write(self) && self.shared.clock.now() < patience {
+            self.wait(Some(patience));
+        }
+    }
+
+    /// Ends the writing direction, and reads until the peer has closed, for at most a second. Closing a socket with unread
+    /// input resets the connection, and the peer might never see the last bytes that were [written](Self::flush).
+    pub fn finish(&mut self) {
+        let patience = self.shared.clock.now() + LINGER;
+        let mut halves = self.shared.halves();
+        (halves.is_written, halves.discards) = (true, true);
+        drop(halves);
+        self.shared.work.notify_one();
+        self.shared.room.notify_one();
+        self.closer.finish_writing();
+        while self.shared.halves().end.is_none() && self.shared.clock.now() < patience {
+            self.wait(Some(patience));
+        }
+    }
+}
+
+/// Closes the transport. The threads end once their calls have returned.
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.shared.halves().is_closed = true;
+        self.shared.room.notify_one();
+        self.shared.work.notify_one();
+        self.closer.close();
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("input", &self.input.len()).finish_non_exhaustive()
+    }
+}
+
+/// Waits until this thread is woken, or until the deadline.
+pub(crate) fn park(deadline: Option<Instant>, clock: &StdClock) {
+    match deadline {
+        Some(deadline) => thread::park_timeout(clock.until(deadline)),
+        None => thread::park(),
+    }
+}
+
+/// Copies the first bytes of the output, which stay in it until they are written.
+fn copy_front(transmit: &Transmit, output: &mut Vec<u8>) {
+    let mut chunks = [io::IoSlice::new(&[]); 16];
+    let count = transmit.chunks_vectored(&mut chunks);
+    for chunk in chunks.iter().take(count) {
+        let room = WRITE_SIZE.saturating_sub(output.len());
+        output.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+    }
+}
+
+/// Returns an error of the same kind and text: the first one stays where it is.
+fn copy(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
+}
+
+/// Returns whether a call is made again after this error.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// Reads until the transport or the connection ends.
+fn read(mut reader: impl Read, shared: &Shared) {
+    let mut buffer = vec![0; READ_SIZE];
+    loop {
+        let read = reader.read(&mut buffer);
+        let mut halves = shared.halves();
+        match read {
+            Ok(0) => {
+                halves.end = Some(io::Error::new(ErrorKind::UnexpectedEof, "the peer has closed the connection"));
+            }
+            Ok(_) if halves.discards => {}
+            Ok(count) => halves.input.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Err(error) if is_passing(&error) && halves.is_closed => break,
+            Err(error) if is_passing(&error) => continue,
+            Err(error) => halves.end = Some(error),
+        }
+        shared.owner.unpark();
+        while halves.input.len() >= INPUT_LIMIT && !halves.is_closed && !halves.discards {
+            halves = shared.room.wait(halves).unwrap_or_else(PoisonError::into_inner);
+        }
+        if halves.is_closed || halves.end.is_some() {
+            break;
+        }
+    }
+}
+
+/// Writes until the transport or the connection ends.
+fn write(mut writer: impl Write, shared: &Shared) {
+    loop {
+        let mut halves = shared.halves();
+        while halves.unwritten == 0 && !halves.is_written && !halves.is_closed {
+            halves = shared.work.wait(halves).unwrap_or_else(PoisonError::into_inner);
+        }
+        if halves.is_written || halves.is_closed {
+            break;
+        }
+        let mut output = mem::take(&mut halves.output);
+        drop(halves);
+        let is_written = write_all(&mut writer, &output, shared);
+        output.clear();
+        let mut halves = shared.halves();
+        if halves.unwritten == 0 {
+            halves.output = output; // the owner has not handed over new bytes meanwhile
+        }
+        if let Err(error) = is_written {
+            halves.write_error = Some((error, shared.clock.now()));
+            shared.owner.unpark();
+            break;
+        }
+    }
+}
+
+/// Writes all bytes, and counts them as they leave. Stops early if the connection ends.
+fn write_all(writer: &mut impl Write, mut bytes: &[u8], shared: &Shared) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = match writer.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if is_passing(&error) => 0,
+            Err(error) => return Err(error),
+        };
+        bytes = bytes.get(written..).unwrap_or_default();
+        if bytes.is_empty() {
+            writer.flush()?; // before the last bytes count as written
+        }
+        let mut halves = shared.halves();
+        halves.unwritten = halves.unwritten.saturating_sub(written);
+        halves.written = halves.written.saturating_add(written);
+        if halves.is_closed {
+            break;
+        }
+        drop(halves);
+        if written > 0 {
+            shared.owner.unpark();
+        }
+    }
+    Ok(())
+}
