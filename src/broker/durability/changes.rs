@@ -149,33 +149,52 @@ impl Sessions {
     // Subscriptions.
 
     /// Stores a subscription of a session, which is new or replaces another one, if the session is stored. `group` is the number of
-    /// the group that shares it, or 0.
+    /// the group that shares it, or 0; `walk` is the mark of its walk, or 0.
     #[inline]
     pub(in crate::broker) fn store_subscription(
         &mut self,
         filter: TopicFilter<'_>,
         subscriber: &Subscriber,
         group: u32,
+        walk: u64,
         is_new: bool,
     ) {
         if self.commits().is_some() {
-            self.put_subscription(filter, subscriber, group, is_new);
+            let record = SubscriptionRecord::new(filter, subscriber, group, walk);
+            self.put_subscription(subscriber.session, &record, is_new);
         }
     }
 
     #[cold]
-    fn put_subscription(&mut self, filter: TopicFilter<'_>, subscriber: &Subscriber, group: u32, is_new: bool) {
-        let Some((session, Some(commits))) = self.session_and_commits(subscriber.session) else { return };
+    fn put_subscription(&mut self, index: SessionIndex, record: &SubscriptionRecord<'_>, is_new: bool) {
+        let Some((session, Some(commits))) = self.session_and_commits(index) else { return };
         let Some(number) = session.server().stored_number() else { return };
         let Some(journal) = commits.journal() else { return };
-        let key = Key::subscription(number, number_of(filter));
-        let record = SubscriptionRecord::new(filter, subscriber, group);
+        let key = Key::subscription(number, number_of(record.filter));
         if is_new {
             journal.insert(key, |out| record.write(out));
         } else {
             journal.replace(key, |out| record.write(out));
         }
         session.server_mut().depends_on(journal.open_number());
+    }
+
+    /// The number that the next message gets in the store: a walk that begins now is over messages with lower numbers. 0 in a
+    /// broker that is not durable.
+    #[inline]
+    pub(in crate::broker) fn mark_of_walk(&mut self) -> u64 {
+        self.commits_mut().and_then(Commits::journal).map_or(0, |journal| journal.next_message())
+    }
+
+    /// The walk for a subscription, which is not shared, is at its end: it does not begin again after a crash.
+    #[cold]
+    pub(in crate::broker) fn forget_walk(&mut self, filter: TopicFilter<'_>, subscriber: &Subscriber) {
+        let Some((session, Some(commits))) = self.session_and_commits(subscriber.session) else { return };
+        let Some(number) = session.server().stored_number() else { return };
+        let Some(journal) = commits.journal() else { return };
+        let record = SubscriptionRecord::new(filter, subscriber, 0, 0);
+        // Nothing waits for this: without it some messages come again.
+        journal.update(Key::subscription(number, number_of(filter)), |out| record.write(out));
     }
 
     /// Removes a subscription of a session from the store.
