@@ -89,8 +89,8 @@
 //! Those that are not sent yet when the broker crashes are sent after that, if the session outlives its connection and the
 //! subscription has QoS 1 or 2; SUBACK waits until that is stored. The broker begins anew with the messages that were retained
 //! before SUBSCRIBE and are so still, without those that are queued or in flight in the session. Messages that the client has
-//! acknowledged, of QoS 2 with PUBREC, come a second time then. That ends with the call that
-//! finds no more to send; if one call sends all messages, they are stored with the end in one batch, and those of QoS 2 come once.
+//! acknowledged, of QoS 2 with PUBREC, come a second time then. That ends with the call that finds no more to send; if one call
+//! sends all messages, they are stored with the end in one batch, and those of QoS 2 come once.
 //!
 //! A message that waits for a member of a shared subscription goes to another member when the session of this one ends
 //! (section 4.8.2), also if the broker crashes before or meanwhile; but a session that ends with its connection stores nothing,
