@@ -85,11 +85,18 @@
 //!
 //! A message of QoS 2 comes once, whatever crashes and whenever, if it is granted QoS 2 and the sessions of both clients
 //! outlive their connections; of QoS 1 at least once. In sessions that end with their connections, wills and messages of the
-//! embedding program, a copy may come again. A retained message that a new subscriber is still to get does not come if the
-//! broker crashes before. A message that waits for a member of a shared subscription goes to another member when the session
-//! of this one ends (section 4.8.2), also if the broker crashes before or meanwhile; but a session that ends with its connection
-//! stores nothing, and what it has got as a member is lost with the broker. [`store`](crate::store) says how keys are made, and
-//! which stores there are.
+//! embedding program, a copy may come again, and so may retained messages for a new subscription:
+//!
+//! Those that are not sent yet when the broker crashes are sent after that, if the session outlives its connection and the
+//! subscription has QoS 1 or 2; SUBACK waits until that is stored. The broker begins anew with the messages that were retained
+//! before SUBSCRIBE and are so still, without those that are queued or in flight in the session. Messages that the client has
+//! acknowledged, of QoS 2 with PUBREC, come a second time then. That ends with the call that finds no more to send; if one call
+//! sends all messages, they are stored with the end in one batch, and those of QoS 2 come once.
+//!
+//! A message that waits for a member of a shared subscription goes to another member when the session of this one ends
+//! (section 4.8.2), also if the broker crashes before or meanwhile; but a session that ends with its connection stores nothing,
+//! and what it has got as a member is lost with the broker. [`store`](crate::store) says how keys are made, and which stores
+//! there are.
 //!
 //! While more changes than [`BrokerConfig::max_uncommitted`] are not committed, nothing is taken that begins new state: no first
 //! packet of a connection, no retained, QoS 1 or QoS 2 message, no SUBSCRIBE and no UNSUBSCRIBE; [`Broker::publish`] refuses such

@@ -14,4 +14,5 @@ mod restored;
 mod schedules;
 mod shared;
 mod waiting;
+mod walks;
 mod world;

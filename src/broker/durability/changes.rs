@@ -6,6 +6,7 @@ use super::records::{RetainedRecord, SubscriptionRecord, number_of};
 use crate::broker::index::SessionIndex;
 use crate::broker::policy::ConnectionId;
 use crate::broker::router::subscribers::Subscriber;
+use crate::broker::session::Session;
 use crate::broker::sessions::Sessions;
 use crate::server::ServerSession;
 use crate::session::WillInStore;
@@ -149,34 +150,54 @@ impl Sessions {
     // Subscriptions.
 
     /// Stores a subscription of a session, which is new or replaces another one, if the session is stored. `group` is the number of
-    /// the group that shares it, or 0.
+    /// the group that shares it, or 0; `walk` is the mark of its walk, or 0.
     #[inline]
     pub(in crate::broker) fn store_subscription(
         &mut self,
         filter: TopicFilter<'_>,
         subscriber: &Subscriber,
         group: u32,
+        walk: u64,
         is_new: bool,
     ) {
         if self.commits().is_some() {
-            self.put_subscription(filter, subscriber, group, is_new);
+            let record = SubscriptionRecord::new(filter, subscriber, group, walk);
+            self.put_subscription(subscriber.session, &record, is_new);
         }
     }
 
     #[cold]
-    fn put_subscription(&mut self, filter: TopicFilter<'_>, subscriber: &Subscriber, group: u32, is_new: bool) {
-        let Some((session, Some(commits))) = self.session_and_commits(subscriber.session) else { return };
+    fn put_subscription(&mut self, index: SessionIndex, record: &SubscriptionRecord<'_>, is_new: bool) {
+        let Some((session, Some(commits))) = self.session_and_commits(index) else { return };
         let Some(number) = session.server().stored_number() else { return };
         let Some(journal) = commits.journal() else { return };
-        let key = Key::subscription(number, number_of(filter));
-        let mount = session.mount().map_or(0, |mount| u16::try_from(mount.as_bytes().len()).unwrap_or(0));
-        let record = SubscriptionRecord::new(filter, subscriber, group, mount);
+        let key = Key::subscription(number, number_of(record.filter));
+        let record = SubscriptionRecord { mount: size_of_mount(session), ..*record };
         if is_new {
             journal.insert(key, |out| record.write(out));
         } else {
             journal.replace(key, |out| record.write(out));
         }
         session.server_mut().depends_on(journal.open_number());
+    }
+
+    /// The number that the next message gets in the store: a walk that begins now is over messages with lower numbers. 0 in a
+    /// broker that is not durable.
+    #[inline]
+    pub(in crate::broker) fn mark_of_walk(&mut self) -> u64 {
+        self.commits_mut().and_then(Commits::journal).map_or(0, |journal| journal.next_message())
+    }
+
+    /// The walk for a subscription, which is not shared, is at its end: it does not begin again after a crash.
+    #[cold]
+    pub(in crate::broker) fn forget_walk(&mut self, filter: TopicFilter<'_>, subscriber: &Subscriber) {
+        let Some((session, Some(commits))) = self.session_and_commits(subscriber.session) else { return };
+        let Some(number) = session.server().stored_number() else { return };
+        let Some(journal) = commits.journal() else { return };
+        let mount = size_of_mount(session);
+        let record = SubscriptionRecord { mount, ..SubscriptionRecord::new(filter, subscriber, 0, 0) };
+        // Nothing waits for this: without it some messages come again.
+        journal.update(Key::subscription(number, number_of(filter)), |out| record.write(out));
     }
 
     /// Removes a subscription of a session from the store.
@@ -207,4 +228,9 @@ impl Sessions {
         let session = || self.get(index).and_then(|session| session.server().number_in_keys());
         self.commits().is_some() && session().is_some()
     }
+}
+
+/// The size of the mount point of a client, with the `/` behind; 0 if it has none.
+fn size_of_mount(session: &Session) -> u16 {
+    session.mount().map_or(0, |mount| u16::try_from(mount.as_bytes().len()).unwrap_or(0))
 }

@@ -199,6 +199,7 @@ pub(in crate::broker) fn restore(
     let mut replaced = Vec::new();
     // Nothing of what follows is stored anew.
     cx.sessions.replace_commits(None);
+    let retained_numbers: Vec<u64> = retained.iter().map(|&(number, _)| number).collect();
     for (number, record) in retained {
         let record = RetainedRecord::read(&record).filter(|_| !of_wills.contains(&number));
         let record = record.ok_or(error(Key::retained(number), RestoreErrorKind::Value))?;
@@ -206,7 +207,8 @@ pub(in crate::broker) fn restore(
     }
     let mut commits = Box::new(Commits::new(journal));
     for session in sessions {
-        restore_session(cx, server, &mut contents, (&mut commits, &of_wills), &mut garbage, session)?;
+        let others = Others { of_wills: &of_wills, retained: &retained_numbers };
+        restore_session(cx, server, &mut contents, (&mut commits, &others), &mut garbage, session)?;
     }
     cx.sessions.replace_commits(Some(commits));
     for (session, number, record) in wills {
@@ -224,6 +226,13 @@ pub(in crate::broker) fn restore(
             journal.remove_garbage(key);
         }
         journal.remove_unused(now);
+    }
+    if cx.sessions.walking() != 0 {
+        let sessions = cx.sessions.iter().filter(|(_, session)| session.is_walking());
+        let walking: Vec<SessionIndex> = sessions.map(|(index, _)| index).collect();
+        for index in walking {
+            jobs::walk::wake(cx, index);
+        }
     }
     memory_use::count_publishers(cx);
     cx.sessions.reset_work(cx.config);
@@ -258,11 +267,19 @@ fn restore_retained(
     Ok((restored.replaced != 0).then_some(restored.replaced))
 }
 
+/// What sessions refer to besides the messages that they have.
+struct Others<'a> {
+    /// The numbers of the messages of wills.
+    of_wills: &'a BTreeSet<u64>,
+    /// The numbers of the retained messages, in the order in which they were restored.
+    retained: &'a [u64],
+}
+
 fn restore_session(
     cx: &mut Context<'_>,
     server: &Arc<ServerConfig>,
     contents: &mut Contents,
-    (commits, of_wills): (&mut Commits, &BTreeSet<u64>),
+    (commits, others): (&mut Commits, &Others<'_>),
     garbage: &mut Vec<Key>,
     pairs: SessionPairs,
 ) -> Result<(), RestoreError> {
@@ -273,12 +290,12 @@ fn restore_session(
         return Err(error(key, RestoreErrorKind::Value)); // a client has one session
     }
     let (version, now) = (record.version, cx.now);
-    let mut restored = RestoredDeliveries::default();
+    let (mut restored, mut given) = (RestoredDeliveries::default(), Vec::new());
     let payloads = Arc::clone(cx.sessions.account().payloads());
     let mount = subscriptions.iter().find_map(|value| SubscriptionRecord::read(value)?.mount_point());
     for (token, delivery) in deliveries {
         let key = Key::delivery(number, token.get());
-        if delivery.has_message() && of_wills.contains(&delivery.message) {
+        if delivery.has_message() && others.of_wills.contains(&delivery.message) {
             return Err(error(key, RestoreErrorKind::Value));
         }
         cx.router.note_mark(delivery.mark);
@@ -292,6 +309,9 @@ fn restore_session(
             }
             stored.set_number(delivery.message);
             stored.count_in(&payloads);
+            if delivery.retain {
+                given.push((delivery.message, delivery.qos));
+            }
             if let Some(journal) = commits.journal() {
                 journal.refer(delivery.message);
             }
@@ -322,7 +342,10 @@ fn restore_session(
     }
     cx.registry.insert(cx.sessions, index);
     for value in subscriptions {
-        restore_subscription(cx, index, number, &value)?;
+        restore_subscription(cx, index, number, others, &value)?;
+    }
+    if let Some(walk) = cx.sessions.get_mut(index).and_then(Session::walk_mut) {
+        walk.set_given(given);
     }
     if let Some(at) = cx.sessions.count_restored(index, has_due_will.then_some(now)) {
         cx.timers.set(at, Due::Session(index));
@@ -348,24 +371,30 @@ fn restore_subscription(
     cx: &mut Context<'_>,
     index: SessionIndex,
     number: u64,
+    others: &Others<'_>,
     value: &[u8],
 ) -> Result<(), RestoreError> {
     let Some(record) = SubscriptionRecord::read(value) else {
         bug!("the value was read before");
         return Ok(());
     };
-    let SubscriptionRecord { options, identifier, group, filter, .. } = record;
+    let SubscriptionRecord { options, identifier, group, walk, filter, .. } = record;
     if let Some(mount) = record.mount_point()
         && let Some(session) = cx.sessions.get_mut(index)
     {
         session.set_mount(MountPoint::restored(mount));
     }
     let subscriber = Subscriber { session: index, identifier, options };
-    if cx.router.restore_subscription(cx.sessions, filter, subscriber, group) {
-        return Ok(());
+    let Some(list) = cx.router.restore_subscription(cx.sessions, filter, subscriber, group) else {
+        // There are too many, or the number of the group is another in another record.
+        return Err(error(Key::subscription(number, number_of(filter)), RestoreErrorKind::Value));
+    };
+    if walk != 0 {
+        // Messages with higher numbers were retained after SUBSCRIBE, and have gone to the session like any others.
+        let count = others.retained.partition_point(|&retained| retained < walk);
+        cx.router.restore_walk(cx.sessions, list, subscriber, count as u64, walk);
     }
-    // There are too many, or the number of the group is another in another record.
-    Err(error(Key::subscription(number, number_of(filter)), RestoreErrorKind::Value))
+    Ok(())
 }
 
 /// Publishes the will of a session that has ended: its publication was not complete.

@@ -105,6 +105,13 @@ fn charge(message: &RetainedMessage, levels: u16) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(u64);
 
+impl Moment {
+    /// The moment when this many messages had been retained in all.
+    pub(super) const fn after(count: u64) -> Self {
+        Self(count)
+    }
+}
+
 impl Reference {
     pub(super) const fn node(self) -> NodeId {
         self.node

@@ -16,7 +16,7 @@ use crate::broker::sessions::Sessions;
 use crate::server::{Copies, Encoded};
 use crate::session::MessageRef;
 use crate::time::Instant;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 /// What a walk waits for after a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,10 @@ pub(super) fn advance(
                 Some(Walk::Message(number))
             }
             Met::Held => Some(Walk::Session),
+            Met::Complete(list) => {
+                forget_mark(tree, sessions, index, list);
+                None
+            }
             Met::End => {
                 sessions.work_mut().spend(units);
                 sessions.end_walk(index);
@@ -93,6 +97,18 @@ pub(super) fn advance(
             return waits_for;
         }
     }
+}
+
+/// Removes the mark of a walk from the store: all messages for the subscription to a list are sent.
+#[cold]
+fn forget_mark(tree: &Tree, sessions: &mut Sessions, index: SessionIndex, list: ListId) {
+    let position = sessions.get(index).and_then(|session| session.subscription(list));
+    let Some(&subscriber) = position.and_then(|position| tree.get(list, index, position)) else {
+        return bug!("a session walks for subscriptions that it has");
+    };
+    let filter = tree.filter(list);
+    sessions.work_mut().spend_text(filter.len());
+    sessions.forget_walk(TopicFilter::validated(&filter), &subscriber);
 }
 
 /// Sends a retained message, unless it has expired.

@@ -38,6 +38,8 @@ pub(in crate::broker) struct RetainedWalk {
     message: Option<u64>,
     /// Number of entries in `early`, and in `sent` of all portions.
     sent: usize,
+    /// Of a walk that was restored: see [`set_given`](Self::set_given).
+    given: Box<[(u64, QoS)]>,
 }
 
 /// The messages for one subscription.
@@ -53,6 +55,22 @@ struct Portion {
     connection: u32,
     /// Nodes ahead of the walk whose messages were sent before their turn.
     sent: BTreeSet<NodeId>,
+    /// What a durable broker stores of the walk; 0 in others.
+    mark: u64,
+    /// Whether the walk was begun by the process before, and the session may have some of the messages already.
+    is_restored: bool,
+}
+
+/// The messages that a walk is over, for one subscription.
+pub(super) struct Extent {
+    /// Messages that were retained later are not part of the walk.
+    pub(super) until: Moment,
+    /// The number in the store of a durable broker that messages had to be below; 0 in others.
+    pub(super) mark: u64,
+    /// Whether the subscription is newer than all messages that are on their way.
+    pub(super) is_new: bool,
+    /// Whether the walk was begun by the process before.
+    pub(super) is_restored: bool,
 }
 
 #[derive(Clone)]
@@ -78,6 +96,8 @@ pub(super) enum Met {
     Spreading(u64),
     /// Nothing before SUBACK.
     Held,
+    /// The end of the messages for the subscription to a list, which has a mark in the store.
+    Complete(ListId),
     /// The walk is at its end.
     End,
 }
@@ -102,31 +122,44 @@ impl RetainedWalk {
         let sent = heap_size::tree(self.sent, core::mem::size_of::<NodeId>());
         let current = self.current.as_ref();
         let current = current.map_or(0, |it| it.pattern.heap().saturating_add(core::mem::size_of::<Current>()));
-        let parts = [portions, in_order, sent, current];
+        let given = core::mem::size_of_val(&*self.given);
+        let parts = [portions, in_order, sent, current, given];
         parts.into_iter().fold(core::mem::size_of::<Self>(), usize::saturating_add)
     }
 
-    /// Adds a subscription, which is new, or was made again.
-    pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber, until: Moment, is_new: bool) {
+    /// Adds a subscription, which is new, or was made again, or restored.
+    pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber, extent: Extent) {
         self.last_number = self.last_number.saturating_add(1);
         let number = self.last_number;
         self.in_order.insert(number, list);
         self.message = None;
         let connection = self.connection;
-        let portion = Portion { number, subscriber, until, is_new, connection, sent: BTreeSet::new() };
+        let Extent { until, mark, is_new, is_restored } = extent;
+        let sent = BTreeSet::new();
+        let portion = Portion { number, subscriber, until, is_new, connection, sent, mark, is_restored };
         if self.portions.insert(list, portion).is_some() {
             bug!("a subscription is in a walk once");
         }
     }
 
-    /// Applies new options of a subscription to the messages that were requested under the old options.
-    pub(super) fn renew(&mut self, retained: &mut Retained, list: ListId, subscriber: Subscriber) {
-        let Some(portion) = self.portions.get_mut(&list) else { return };
+    /// Sets which messages the session has by deliveries that were restored, with their RETAIN flags set: the numbers of the
+    /// messages in the store, and the QoS of the deliveries. Subscriptions that were restored do not send these again.
+    pub(in crate::broker) fn set_given(&mut self, given: Vec<(u64, QoS)>) {
+        let mut given = given;
+        given.sort_unstable();
+        self.given = given.into_boxed_slice();
+    }
+
+    /// Applies new options of a subscription to the messages that were requested under the old options. Returns the mark to
+    /// store with the subscription, or 0.
+    pub(super) fn renew(&mut self, retained: &mut Retained, list: ListId, subscriber: Subscriber) -> u64 {
+        let Some(portion) = self.portions.get_mut(&list) else { return 0 };
         if portion.is_over(self.connection) {
             self.remove(retained, list);
-        } else {
-            portion.subscriber = portion.subscriber.renewed(subscriber);
+            return 0;
         }
+        portion.subscriber = portion.subscriber.renewed(subscriber);
+        portion.mark()
     }
 
     /// Removes the messages for a subscription: it has ended, or all its messages are to be sent again. `None` if
@@ -215,8 +248,9 @@ impl RetainedWalk {
         match retained.step(&current.pattern, &mut current.position) {
             Step::Moved { bytes } => Met::Nothing { bytes, levels: 0 },
             Step::End => {
+                let has_mark = portion.mark() != 0;
                 self.remove(retained, list);
-                nothing
+                if has_mark { Met::Complete(list) } else { nothing }
             }
             Step::Message(reference) => {
                 let was_sent = portion.sent.remove(&reference.node());
@@ -226,7 +260,7 @@ impl RetainedWalk {
                     return nothing;
                 }
                 let (subscriber, is_new) = (portion.subscriber, portion.is_new);
-                if was_sent {
+                if was_sent || portion.was_given(&self.given, retained, reference) {
                     self.pass(retained, list, reference);
                     return nothing;
                 }
@@ -297,6 +331,7 @@ impl RetainedWalk {
         let position = self.current.as_deref().filter(|current| current.list == list).map(|current| current.position);
         if position.is_some_and(|position| retained.is_passed(reference.node(), &position))
             || portion.sent.contains(&reference.node())
+            || portion.was_given(&self.given, retained, reference)
         {
             return First::Sent;
         }
@@ -310,6 +345,23 @@ impl RetainedWalk {
 }
 
 impl Portion {
+    /// The mark to store with the subscription; 0 if no message has to come after a crash.
+    const fn mark(&self) -> u64 {
+        if matches!(self.subscriber.options.qos, QoS::AtMostOnce) { 0 } else { self.mark }
+    }
+
+    /// Whether the session has a message by a delivery that was restored, of the QoS that it would get now at least.
+    fn was_given(&self, given: &[(u64, QoS)], retained: &Retained, reference: Reference) -> bool {
+        if !self.is_restored {
+            return false;
+        }
+        let Some(message) = retained.get(reference) else { return false };
+        let qos = message.qos().min(self.subscriber.options.qos);
+        let behind = given.partition_point(|it| *it <= (message.number(), QoS::ExactlyOnce));
+        let best = behind.checked_sub(1).and_then(|last| given.get(last));
+        best.is_some_and(|&(number, given)| number == message.number() && given >= qos)
+    }
+
     /// Whether the messages are to be sent no more, because the connection that they were requested on is over.
     fn is_over(&self, connection: u32) -> bool {
         self.connection != connection && self.subscriber.options.qos == QoS::AtMostOnce

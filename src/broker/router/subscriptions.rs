@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 
 use super::Router;
 use super::list_id::ListId;
+use super::retained::Moment;
+use super::retained_walk::Extent;
 use super::subscribers::Subscriber;
 use super::tree::Tree;
 use crate::broker::index::SessionIndex;
@@ -74,18 +76,15 @@ impl Router {
         if let Some(position) = session.subscription(list) {
             // A subscription to the same filter is replaced, and no message is lost [MQTT-3.8.4-3, MQTT-3.8.4-4].
             self.tree.replace(list, position, subscriber);
-            sessions.store_subscription(filter, &subscriber, self.tree.group_number(list), false);
-            let walk = sessions.get_mut(index).and_then(Session::walk_mut);
-            match (handling, walk) {
+            let mark = match handling {
                 // All messages are sent again.
-                (RetainHandling::SendAtSubscribe, _) => {
-                    self.request_retained(sessions, filter, list, subscriber, false)
+                RetainHandling::SendAtSubscribe => self.request_retained(sessions, filter, list, subscriber, false),
+                RetainHandling::SendIfNew | RetainHandling::DoNotSend => {
+                    let walk = sessions.get_mut(index).and_then(Session::walk_mut);
+                    walk.map_or(0, |walk| walk.renew(&mut self.retained, list, subscriber))
                 }
-                (RetainHandling::SendIfNew | RetainHandling::DoNotSend, Some(walk)) => {
-                    walk.renew(&mut self.retained, list, subscriber);
-                }
-                _ => {}
-            }
+            };
+            sessions.store_subscription(filter, &subscriber, self.tree.group_number(list), mark, false);
             return Ok(qos.into());
         }
         if is_full {
@@ -96,33 +95,51 @@ impl Router {
         let (is_connected, moved) = (session.is_connected(), session.subscriptions().len());
         sessions.work_mut().spend(units_of_moving(moved));
         sessions.charge_filter(index, Tree::charge_of_filter(filter));
-        sessions.store_subscription(filter, &subscriber, self.tree.group_number(list), true);
         if list.is_shared() {
             self.set_connected(sessions, index, list, is_connected);
         }
-        if handling != RetainHandling::DoNotSend {
-            self.request_retained(sessions, filter, list, subscriber, true);
-        }
+        let mark = match handling {
+            RetainHandling::DoNotSend => 0,
+            _ => self.request_retained(sessions, filter, list, subscriber, true),
+        };
+        sessions.store_subscription(filter, &subscriber, self.tree.group_number(list), mark, true);
         Ok(qos.into())
     }
 
     /// Adds a subscription of a restored session, whatever limits there are now. The group that shares it has this number, 0 for
-    /// none. Returns whether it could be added.
+    /// none. Returns its list; `None` if it could not be added.
     pub(in crate::broker) fn restore_subscription(
         &mut self,
         sessions: &mut Sessions,
         filter: TopicFilter<'_>,
         subscriber: Subscriber,
         group: u32,
-    ) -> bool {
-        let Some(list) = self.tree.restore(filter, group) else { return false };
-        let Some(position) = self.tree.push(list, subscriber) else { return false };
+    ) -> Option<ListId> {
+        let list = self.tree.restore(filter, group)?;
+        let position = self.tree.push(list, subscriber)?;
         if let Some(session) = sessions.get_mut(subscriber.session) {
             session.add_subscription(list, position);
         }
         sessions.charge_filter(subscriber.session, Tree::charge_of_filter(filter));
         self.tree.take_work();
-        true
+        Some(list)
+    }
+
+    /// Lets a restored session walk again for a subscription: over the first `count` messages of those that were restored. The
+    /// mark is the one that is stored with the subscription.
+    pub(in crate::broker) fn restore_walk(
+        &mut self,
+        sessions: &mut Sessions,
+        list: ListId,
+        subscriber: Subscriber,
+        count: u64,
+        mark: u64,
+    ) {
+        let extent = Extent { until: Moment::after(count), mark, is_new: false, is_restored: true };
+        match sessions.start_walk(subscriber.session) {
+            Some(walk) => walk.push(list, subscriber, extent),
+            None => bug!("a session exists while it is restored"),
+        }
     }
 
     /// The most that this many filters with this many bytes in all may take, but for tables and lists that grow.
@@ -159,7 +176,8 @@ impl Router {
         Ok(())
     }
 
-    /// Lets a session walk over the retained messages that there are now for a subscription.
+    /// Lets a session walk over the retained messages that there are now for a subscription. Returns the mark to store with the
+    /// subscription, or 0.
     fn request_retained(
         &mut self,
         sessions: &mut Sessions,
@@ -167,26 +185,28 @@ impl Router {
         list: ListId,
         subscriber: Subscriber,
         is_new: bool,
-    ) {
+    ) -> u64 {
         // The members of a group get no retained messages (section 4.8.2).
         if list.is_shared() {
-            return;
+            return 0;
         }
         // Most subscriptions are to topics without retained messages.
         if !self.retained.can_match(filter) {
             if let Some(walk) = sessions.get_mut(subscriber.session).and_then(Session::walk_mut) {
                 walk.remove(&mut self.retained, list);
             }
-            return;
+            return 0;
         }
-        let until = self.retained.moment();
-        match sessions.start_walk(subscriber.session) {
-            Some(walk) => {
-                walk.remove(&mut self.retained, list);
-                walk.push(list, subscriber, until, is_new);
-            }
-            None => bug!("a session exists while its SUBSCRIBE is worked on"),
-        }
+        let mark = sessions.mark_of_walk();
+        let extent = Extent { until: self.retained.moment(), mark, is_new, is_restored: false };
+        let Some(walk) = sessions.start_walk(subscriber.session) else {
+            bug!("a session exists while its SUBSCRIBE is worked on");
+            return 0;
+        };
+        walk.remove(&mut self.retained, list);
+        walk.push(list, subscriber, extent);
+        // What has QoS 0 does not have to come after a crash.
+        if subscriber.options.qos == QoS::AtMostOnce { 0 } else { mark }
     }
 
     /// Ends a subscription; returns whether the session had it \[MQTT-3.10.4-1\].
@@ -325,12 +345,10 @@ impl Router {
         if subscriber.options.qos > allowed {
             subscriber.options.qos = allowed;
             self.tree.replace(list, position, subscriber);
-            if let Some(walk) = session.walk_mut() {
-                walk.renew(&mut self.retained, list, subscriber);
-            }
+            let mark = session.walk_mut().map_or(0, |walk| walk.renew(&mut self.retained, list, subscriber));
             if sessions.has_pairs(index) {
                 let (filter, group) = (self.tree.filter(list), self.tree.group_number(list));
-                sessions.store_subscription(TopicFilter::validated(&filter), &subscriber, group, false);
+                sessions.store_subscription(TopicFilter::validated(&filter), &subscriber, group, mark, false);
             }
         }
     }

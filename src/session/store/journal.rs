@@ -256,6 +256,11 @@ impl Journal {
         number
     }
 
+    /// Returns the number that the next message gets.
+    pub(crate) fn next_message(&self) -> u64 {
+        self.shared.as_ref().map_or(0, |shared| shared.message_numbers.next.max(1))
+    }
+
     pub(super) fn new_message_number(&mut self) -> u64 {
         match &mut self.shared {
             Some(shared) => shared.message_numbers.take(Counter::Message, &mut self.log),
@@ -352,6 +357,11 @@ impl Journal {
     /// Puts a pair in place of another one, or removes one, on which packets depend that promise nothing of it.
     pub(crate) fn replace(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
         self.log.note_removal();
+        self.update(key, write);
+    }
+
+    /// Puts a pair in place of another one, on which no packet depends.
+    pub(crate) fn update(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
         self.scratch.clear();
         write(&mut self.scratch);
         self.log.put(key, &self.scratch);
