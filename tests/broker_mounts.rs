@@ -193,6 +193,20 @@ fn a_mount_point_survives_a_crash() {
     assert_eq!(net.received(a1), ["x/1: 1 q1", "s: 2 q1"]);
 }
 
+/// The record of a subscription is written again when its retained messages are sent.
+#[test]
+fn a_mount_point_survives_a_crash_after_retained_messages() {
+    let (mut net, [a1, _, _, _]) = tenants(BrokerConfig { durable: true, ..config() }, Version::V5);
+    net.publish_own(&Message::new("t/a/x", "0").qos(QoS::AtLeastOnce).retain(true));
+    net.subscribe(a1, "x/#", QoS::AtLeastOnce);
+    net.forget(a1);
+    net.crash(at(1000));
+    net.publish_own(&Message::new("t/a/x/1", "1").qos(QoS::AtLeastOnce));
+    net.broker.policy_mut().mounts.insert("a1".into(), "t/a".into());
+    let a1 = net.resume(&named(Version::V5, "a1"));
+    assert!(net.received(a1).contains(&"x/1: 1 q1".to_owned()));
+}
+
 #[test]
 fn what_is_too_long_in_full_is_refused() {
     let mut net = Net::plain();
