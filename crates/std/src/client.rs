@@ -301,6 +301,28 @@ impl Client {
         Ok(())
     }
 
+    /// Waits until everything that was done before, on any thread, is [stored](crate::Builder::store): a message that was
+    /// published then survives a crash, also if the server cannot be reached. While a transport connects, it waits for that
+    /// too. It returns at once if the client has no store.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`] if the client has ended before: then it is not known what is stored.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use mqtt_sansio::{Message, QoS};
+    /// # fn f(client: &mqtt_sansio_std::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client.try_publish(&Message::new("meter/kwh", "17").qos(QoS::ExactlyOnce))?;
+    /// client.wait_until_stored()?; // now the meter may forget the value
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_until_stored(&self) -> Result<(), Ended> {
+        self.shared.wait_until_stored()
+    }
+
     /// Returns the tokens of the operations that have no outcome. After a restart these are the messages that were
     /// published before; [`Event::Done`](crate::Event::Done) reports their outcomes.
     ///

@@ -46,6 +46,10 @@ pub(crate) struct State {
     is_connecting: bool,
     /// Whether the client has ended: the driving thread does nothing more.
     has_ended: bool,
+    /// Number of times that somebody has asked to have everything stored.
+    wanted: u64,
+    /// The number of those that are answered: what was done before is stored.
+    stored: u64,
 }
 
 /// What is done with the outcome of an operation.
@@ -70,6 +74,8 @@ impl Shared {
             is_leaving: false,
             is_connecting: false,
             has_ended: false,
+            wanted: 0,
+            stored: 0,
         };
         Arc::new(Self {
             clock,
@@ -99,6 +105,25 @@ impl Shared {
     /// Waits until an operation has its outcome or the client has ended.
     pub(crate) fn wait_for_outcome<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
         self.done.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until everything that was done before is stored.
+    pub(crate) fn wait_until_stored(&self) -> Result<(), Ended> {
+        let mut state = self.lock();
+        state.check()?;
+        if !state.session.config().durable {
+            return Ok(());
+        }
+        state.wanted = state.wanted.saturating_add(1);
+        let wanted = state.wanted;
+        self.wake();
+        while state.stored < wanted {
+            if state.has_ended {
+                return Err(Ended);
+            }
+            state = self.wait_for_outcome(state);
+        }
+        Ok(())
     }
 
     /// Wakes the threads that wait for events and for outcomes.
@@ -173,6 +198,18 @@ impl State {
     /// Returns an error if the client has ended, or is about to.
     pub(crate) const fn check(&self) -> Result<(), Ended> {
         if self.has_ended || self.is_leaving { Err(Ended) } else { Ok(()) }
+    }
+
+    /// Returns the number of the last request to store everything.
+    pub(crate) const fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// Notes that everything is stored that was done before this request. Returns whether somebody may wait for that.
+    pub(crate) const fn set_stored(&mut self, wanted: u64) -> bool {
+        let is_news = self.stored < wanted;
+        self.stored = wanted;
+        is_news
     }
 
     pub(crate) const fn is_leaving(&self) -> bool {
