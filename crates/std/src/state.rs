@@ -12,7 +12,7 @@ use mqtt_sansio::codec::Disconnect;
 use mqtt_sansio::{DisconnectError, Outcome, OwnedOutcome, StdClock, Token, Version};
 
 use crate::error::Ended;
-use crate::event::Event;
+use crate::event::{Connected, Event};
 use crate::subscriptions::{Request, Subscriptions};
 
 /// The state of a client, and what wakes the threads that wait for it.
@@ -286,8 +286,9 @@ impl State {
 
     /// Reports a connection, and subscribes again if the session has no subscriptions. With 3.1 the client cannot know:
     /// CONNACK has no Session Present flag.
-    pub(crate) fn connected(&mut self, clock: &StdClock, session: Resumption) {
-        self.push(Event::Connected(session));
+    pub(crate) fn connected(&mut self, clock: &StdClock, connected: Connected) {
+        let session = connected.session;
+        self.push(Event::Connected(connected));
         let may_be_new = session != Resumption::Resumed || self.session.config().version == Version::V31;
         if !may_be_new || !self.resubscribes {
             return;

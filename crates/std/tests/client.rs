@@ -31,7 +31,7 @@ fn next(events: &mut Events) -> Event {
 #[track_caller]
 fn connected(events: &mut Events) -> Resumption {
     match next(events) {
-        Event::Connected(session) => session,
+        Event::Connected(connected) => connected.session,
         other => panic!("{other:?}"),
     }
 }
@@ -321,8 +321,9 @@ fn enhanced_authentication() {
         sender.send(transport).unwrap();
         peer.accept("CONNECT clean=true", b"\xF0\x0A\x18\x08\x15\x00\x01m\x16\x00\x01?");
         if answers {
-            peer.accept("AUTH [63, 33]", b"\x20\x07\x00\x00\x04\x15\x00\x01m");
-            assert_eq!(connected(&mut events), Resumption::New);
+            peer.accept("AUTH [63, 33]", b"\x20\x0B\x00\x00\x08\x15\x00\x01m\x16\x00\x01!");
+            let Event::Connected(connected) = next(&mut events) else { panic!("not accepted") };
+            assert_eq!(connected.properties().authentication_data, Some(&b"!"[..]));
             client.reauthenticate(b"again").unwrap();
             peer.expect(&["AUTH [97, 103, 97, 105, 110]"]);
         } else {
