@@ -97,7 +97,7 @@ impl Builder {
     ///
     /// The server's last Authentication Data, which may prove who it is, are in the
     /// [properties](crate::Connected::properties) of [`Event::Connected`](crate::Event::Connected). Each connection begins
-    /// with the data of the configuration.
+    /// with the data of the configuration; [`Client::reconfigure`] changes them.
     ///
     /// ```
     /// # use mqtt_sansio::client::{Authentication, ClientConfig};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mqtt_sansio::client::{ClientConfig, ReconfigureError};
 use mqtt_sansio::codec::{AckProperties, PubAckReasonCode, Subscription, SubscriptionIdentifier};
 use mqtt_sansio::{
     AckHandle, AuthenticateError, Message, OwnedOutcome, PublishError, QoS, Token, TopicFilter, UnknownToken,
@@ -321,6 +322,40 @@ impl Client {
     /// ```
     pub fn wait_until_stored(&self) -> Result<(), Ended> {
         self.shared.wait_until_stored()
+    }
+
+    /// Replaces the configuration for the following connections, for instance with a password that has not expired, or with
+    /// fresh data for an enhanced authentication: see
+    /// [`ClientSession::reconfigure`](mqtt_sansio::client::ClientSession::reconfigure). It is possible between two connections,
+    /// so the place for it is the event that reports the end of one, with the pause before the next. It has no effect if the
+    /// client has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ReconfigureError`] while there is a connection, or if the version differs.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio_std::{Client, Event, Events};
+    /// # fn token() -> Vec<u8> { Vec::new() }
+    /// # fn f(client: &Client, events: Events, config: &ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+    /// for event in events {
+    ///     if let Event::Closed(_) = event {
+    ///         client.reconfigure(ClientConfig { password: Some(token().into()), ..config.clone() })?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reconfigure(&self, config: ClientConfig) -> Result<(), ReconfigureError> {
+        let mut state = self.shared.lock();
+        let seed = if config.seed == 0 { state.session.config().seed } else { config.seed };
+        state.session.reconfigure(ClientConfig { deliver_in_parts: None, seed, ..config })?;
+        drop(state);
+        self.shared.wake(); // a durable session stores it
+        Ok(())
     }
 
     /// Returns the tokens of the operations that have no outcome. After a restart these are the messages that were
