@@ -240,6 +240,9 @@ impl fmt::Debug for ClientConfig {
 /// of the server are in [`Accept::authentication_data`](crate::server::Accept::authentication_data), which the client
 /// gets with [`Connected`](super::Connected).
 ///
+/// Each CONNECT of a session has the data of the configuration. In a method whose first data must be fresh, as the nonce of SCRAM
+/// must, the program [reconfigures](super::ClientSession::reconfigure) the session between two connections.
+///
 /// ```
 /// # use bytes::Buf;
 /// # use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};

@@ -1,5 +1,6 @@
-//! Survives SIGKILL: each line of standard input arrives at the server once, and each message is acknowledged when it is
-//! printed: `seq 1000 | cargo run -p mqtt-sansio-std --example durable`.
+//! Survives SIGKILL: a line of standard input whose outcome is printed has arrived at the server once, and each message is
+//! acknowledged when it is printed: `seq 1000 | cargo run -p mqtt-sansio-std --example durable`. The next run goes on with the line
+//! that was under way; a line that is given to it again is another message.
 
 use std::{io, thread};
 

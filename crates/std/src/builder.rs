@@ -95,6 +95,10 @@ impl Builder {
     /// Sets the function that answers a step of an enhanced authentication: from the server's Authentication Data to those
     /// of the client. Default: none, the step stays unanswered, and the connection ends.
     ///
+    /// The server's last Authentication Data, which may prove who it is, are in the
+    /// [properties](crate::Connected::properties) of [`Event::Connected`](crate::Event::Connected). Each connection begins
+    /// with the data of the configuration; [`Client::reconfigure`] changes them.
+    ///
     /// ```
     /// # use mqtt_sansio::client::{Authentication, ClientConfig};
     /// # use mqtt_sansio_std::Builder;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mqtt_sansio::client::{ClientConfig, ReconfigureError};
 use mqtt_sansio::codec::{AckProperties, PubAckReasonCode, Subscription, SubscriptionIdentifier};
 use mqtt_sansio::{
     AckHandle, AuthenticateError, Message, OwnedOutcome, PublishError, QoS, Token, TopicFilter, UnknownToken,
@@ -298,6 +299,62 @@ impl Client {
     pub fn reauthenticate(&self, data: &[u8]) -> Result<(), AuthenticateError> {
         self.shared.lock().session.reauthenticate(self.shared.clock.now(), data)?;
         self.shared.wake();
+        Ok(())
+    }
+
+    /// Waits until everything that was done before, on any thread, is [stored](crate::Builder::store): a message that was
+    /// published then survives a crash, also if the server cannot be reached. While a transport connects, it waits for that
+    /// too. It returns at once if the client has no store.
+    ///
+    /// # Errors
+    ///
+    /// [`Ended`] if the client has ended before: then it is not known what is stored.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use mqtt_sansio::{Message, QoS};
+    /// # fn f(client: &mqtt_sansio_std::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// client.try_publish(&Message::new("meter/kwh", "17").qos(QoS::ExactlyOnce))?;
+    /// client.wait_until_stored()?; // now the meter may forget the value
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_until_stored(&self) -> Result<(), Ended> {
+        self.shared.wait_until_stored()
+    }
+
+    /// Replaces the configuration for the following connections, for instance with a password that has not expired, or with
+    /// fresh data for an enhanced authentication: see
+    /// [`ClientSession::reconfigure`](mqtt_sansio::client::ClientSession::reconfigure). It is possible between two connections,
+    /// so the place for it is the event that reports the end of one, with the pause before the next. It has no effect if the
+    /// client has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ReconfigureError`] while there is a connection, or if the version differs.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio_std::{Client, Event, Events};
+    /// # fn token() -> Vec<u8> { Vec::new() }
+    /// # fn f(client: &Client, events: Events, config: &ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+    /// for event in events {
+    ///     if let Event::Closed(_) = event {
+    ///         client.reconfigure(ClientConfig { password: Some(token().into()), ..config.clone() })?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reconfigure(&self, config: ClientConfig) -> Result<(), ReconfigureError> {
+        let mut state = self.shared.lock();
+        let seed = if config.seed == 0 { state.session.config().seed } else { config.seed };
+        state.session.reconfigure(ClientConfig { deliver_in_parts: None, seed, ..config })?;
+        drop(state);
+        self.shared.wake(); // a durable session stores it
         Ok(())
     }
 

@@ -3,11 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use mqtt_sansio::StdClock;
 use mqtt_sansio::client::{Action, Close};
 use mqtt_sansio::codec::AuthReasonCode;
+use mqtt_sansio::{Instant, StdClock};
 
-use crate::event::{Closed, Event};
+use crate::event::{Closed, Connected, Event};
 use crate::link::{Link, park};
 use crate::state::{Shared, State};
 use crate::store::Store;
@@ -83,11 +83,21 @@ impl Driver {
             drop(state);
             self.shared.notify();
             let Some(pause) = pause else { return };
-            let end = clock.now() + pause;
-            while clock.now() < end && !self.shared.lock().is_leaving() {
-                park(Some(end), &clock);
+            if let Err(error) = self.pause(clock.now() + pause) {
+                self.shared.lock().push(Event::Closed(Closed::new(error)));
+                return; // `drop` wakes those who wait
             }
         }
+    }
+
+    /// Waits for the next attempt, and stores meanwhile what the application publishes.
+    fn pause(&mut self, end: Instant) -> io::Result<()> {
+        let clock = self.clock();
+        while clock.now() < end && !self.shared.lock().is_leaving() {
+            self.commit()?;
+            park(Some(end), &clock);
+        }
+        Ok(())
     }
 
     fn clock(&self) -> StdClock {
@@ -176,7 +186,7 @@ impl Driver {
                 false => state.session.poll(clock.now(), input),
             };
             match action? {
-                Action::Connected(connected) => state.connected(clock, connected.session),
+                Action::Connected(connected) => state.connected(clock, Connected::new(&connected)),
                 Action::Message(message) => state.push(Event::Message(message.to_owned())),
                 Action::Done { token, outcome } => state.done(token, &outcome),
                 Action::Auth(auth) if auth.reason_code == AuthReasonCode::ContinueAuthentication => {
@@ -198,16 +208,22 @@ impl Driver {
 
     /// Stores the changes of a durable session. The session is not locked meanwhile.
     fn commit(&mut self) -> io::Result<()> {
-        let Some(store) = &mut self.store else { return Ok(()) };
-        loop {
-            let Some(batch) = self.shared.lock().session.changes() else { break };
-            store.commit(&batch)?;
-            self.shared.lock().session.committed(self.shared.clock.now(), batch.number());
+        let wanted = self.shared.lock().wanted();
+        if let Some(store) = &mut self.store {
+            loop {
+                let Some(batch) = self.shared.lock().session.changes() else { break };
+                store.commit(&batch)?;
+                self.shared.lock().session.committed(self.shared.clock.now(), batch.number());
+            }
+            if store.is_long()
+                && let Some(snapshot) = self.shared.lock().session.snapshot()
+            {
+                store.replace(&snapshot)?;
+                self.shared.lock().session.committed(self.shared.clock.now(), snapshot.number());
+            }
         }
-        if store.is_long() {
-            let Some(snapshot) = self.shared.lock().session.snapshot() else { return Ok(()) };
-            store.replace(&snapshot)?;
-            self.shared.lock().session.committed(self.shared.clock.now(), snapshot.number());
+        if self.shared.lock().set_stored(wanted) {
+            self.shared.notify();
         }
         Ok(())
     }

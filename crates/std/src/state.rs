@@ -12,7 +12,7 @@ use mqtt_sansio::codec::Disconnect;
 use mqtt_sansio::{DisconnectError, Outcome, OwnedOutcome, StdClock, Token, Version};
 
 use crate::error::Ended;
-use crate::event::Event;
+use crate::event::{Connected, Event};
 use crate::subscriptions::{Request, Subscriptions};
 
 /// The state of a client, and what wakes the threads that wait for it.
@@ -46,6 +46,10 @@ pub(crate) struct State {
     is_connecting: bool,
     /// Whether the client has ended: the driving thread does nothing more.
     has_ended: bool,
+    /// Number of times that somebody has asked to have everything stored.
+    wanted: u64,
+    /// The number of those that are answered: what was done before is stored.
+    stored: u64,
 }
 
 /// What is done with the outcome of an operation.
@@ -70,6 +74,8 @@ impl Shared {
             is_leaving: false,
             is_connecting: false,
             has_ended: false,
+            wanted: 0,
+            stored: 0,
         };
         Arc::new(Self {
             clock,
@@ -99,6 +105,25 @@ impl Shared {
     /// Waits until an operation has its outcome or the client has ended.
     pub(crate) fn wait_for_outcome<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
         self.done.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until everything that was done before is stored.
+    pub(crate) fn wait_until_stored(&self) -> Result<(), Ended> {
+        let mut state = self.lock();
+        state.check()?;
+        if !state.session.config().durable {
+            return Ok(());
+        }
+        state.wanted = state.wanted.saturating_add(1);
+        let wanted = state.wanted;
+        self.wake();
+        while state.stored < wanted {
+            if state.has_ended {
+                return Err(Ended);
+            }
+            state = self.wait_for_outcome(state);
+        }
+        Ok(())
     }
 
     /// Wakes the threads that wait for events and for outcomes.
@@ -175,6 +200,18 @@ impl State {
         if self.has_ended || self.is_leaving { Err(Ended) } else { Ok(()) }
     }
 
+    /// Returns the number of the last request to store everything.
+    pub(crate) const fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// Notes that everything is stored that was done before this request. Returns whether somebody may wait for that.
+    pub(crate) const fn set_stored(&mut self, wanted: u64) -> bool {
+        let is_news = self.stored < wanted;
+        self.stored = wanted;
+        is_news
+    }
+
     pub(crate) const fn is_leaving(&self) -> bool {
         self.is_leaving
     }
@@ -249,8 +286,9 @@ impl State {
 
     /// Reports a connection, and subscribes again if the session has no subscriptions. With 3.1 the client cannot know:
     /// CONNACK has no Session Present flag.
-    pub(crate) fn connected(&mut self, clock: &StdClock, session: Resumption) {
-        self.push(Event::Connected(session));
+    pub(crate) fn connected(&mut self, clock: &StdClock, connected: Connected) {
+        let session = connected.session;
+        self.push(Event::Connected(connected));
         let may_be_new = session != Resumption::Resumed || self.session.config().version == Version::V31;
         if !may_be_new || !self.resubscribes {
             return;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use mqtt_sansio::client::{Authentication, ClientConfig, Resumption};
+use mqtt_sansio::client::{Authentication, ClientConfig, ReconfigureError, Resumption};
 use mqtt_sansio::codec::PubAckReasonCode;
 use mqtt_sansio::{AbandonReason, Message, Outcome, PublishError, QoS, ReasonCode};
 use mqtt_sansio_std::{Builder, Ended, Error, Event, Events, Transport, connect, tcp};
@@ -31,7 +31,7 @@ fn next(events: &mut Events) -> Event {
 #[track_caller]
 fn connected(events: &mut Events) -> Resumption {
     match next(events) {
-        Event::Connected(session) => session,
+        Event::Connected(connected) => connected.session,
         other => panic!("{other:?}"),
     }
 }
@@ -321,8 +321,9 @@ fn enhanced_authentication() {
         sender.send(transport).unwrap();
         peer.accept("CONNECT clean=true", b"\xF0\x0A\x18\x08\x15\x00\x01m\x16\x00\x01?");
         if answers {
-            peer.accept("AUTH [63, 33]", b"\x20\x07\x00\x00\x04\x15\x00\x01m");
-            assert_eq!(connected(&mut events), Resumption::New);
+            peer.accept("AUTH [63, 33]", b"\x20\x0B\x00\x00\x08\x15\x00\x01m\x16\x00\x01!");
+            let Event::Connected(connected) = next(&mut events) else { panic!("not accepted") };
+            assert_eq!(connected.properties().authentication_data, Some(&b"!"[..]));
             client.reauthenticate(b"again").unwrap();
             peer.expect(&["AUTH [97, 103, 97, 105, 110]"]);
         } else {
@@ -331,6 +332,26 @@ fn enhanced_authentication() {
             assert_eq!(closed(&mut events).to_string(), "there is no authenticator");
         }
     }
+}
+
+/// Between two connections the client gets a new password, with which the next one begins.
+#[test]
+fn a_client_is_reconfigured_between_connections() {
+    let with = |password: &str| ClientConfig { password: Some(password.as_bytes().into()), ..config() };
+    let (sender, transports) = scripts();
+    let (client, mut events) = connect(with("old"), transports).unwrap();
+    let (transport, mut peer) = piped();
+    sender.send(transport).unwrap();
+    peer.accept("CONNECT clean=true password=old", NEW);
+    assert_eq!(connected(&mut events), Resumption::New);
+    assert_eq!(client.reconfigure(with("new")), Err(ReconfigureError::AlreadyConnected));
+    drop(peer);
+    assert!(closed(&mut events).retry_after.is_some());
+    client.reconfigure(with("new")).unwrap();
+    let (transport, mut peer) = piped();
+    sender.send(transport).unwrap();
+    peer.accept("CONNECT clean=false password=new", RESUMED);
+    assert_eq!(connected(&mut events), Resumption::Resumed);
 }
 
 /// A client that nobody uses any more disconnects; one whose events are dropped goes on.

@@ -69,6 +69,23 @@ fn a_client_goes_on_after_a_crash() {
     assert_eq!(done, Some((pending.token(), true)));
 }
 
+/// A message that is published while there is no connection is stored before there is one.
+#[test]
+fn a_message_without_a_connection_is_stored() {
+    let store = InMemory::default();
+    let config = ClientConfig { min_backoff: 3600, max_backoff: 3600, ..config() };
+    let (client, mut events) =
+        Builder::new(config.clone()).store(store.clone()).connect(|| Err(ErrorKind::ConnectionRefused.into())).unwrap();
+    assert!(matches!(events.next(), Some(Event::Closed(_))));
+    let pending = client.try_publish(&Message::new("t", "1").qos(QoS::AtLeastOnce)).unwrap();
+    client.wait_until_stored().unwrap();
+    let pairs = store.pairs.lock().unwrap().clone();
+    let session = ClientSession::restore(config, Instant::from_micros(1), pairs.iter()).unwrap();
+    assert_eq!(session.operations().map(|it| it.token).collect::<Vec<_>>(), [pending.token()]);
+    client.disconnect();
+    assert_eq!(client.wait_until_stored(), Err(Ended));
+}
+
 /// A client that cannot store its session disconnects, says why, and ends.
 #[test]
 fn a_store_that_fails_ends_the_client() {

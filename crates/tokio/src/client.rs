@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mqtt_sansio::client::ServerLimits;
+use mqtt_sansio::client::{ClientConfig, ReconfigureError, ServerLimits};
 use mqtt_sansio::codec::{
     Packet, PacketBuf, PacketId, PubAckReasonCode, Subscribe, SubscribeProperties, Subscription, Unsubscribe,
     UnsubscribeProperties,
@@ -366,6 +366,33 @@ impl Client {
     pub fn reauthenticate(&self, data: &[u8]) -> Result<(), AuthenticateError> {
         let result = self.shared().command(|state, now| state.session.reauthenticate(now, data));
         result.unwrap_or(Err(AuthenticateError::NotConnected))
+    }
+
+    /// Replaces the configuration for the following connections, for instance with a password that has not expired, or with
+    /// fresh data for an enhanced authentication: see
+    /// [`ClientSession::reconfigure`](mqtt_sansio::client::ClientSession::reconfigure). It is possible between two connections,
+    /// so the place for it is the event that reports the end of one, with the pause before the next. It has no effect if the
+    /// client has ended.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio_tokio::{Client, Event, Events};
+    /// # fn token() -> Vec<u8> { Vec::new() }
+    /// # async fn f(client: Client, mut events: Events, config: ClientConfig) -> Result<(), Box<dyn std::error::Error>> {
+    /// while let Some(event) = events.next().await {
+    ///     if let Event::Disconnected { .. } = event {
+    ///         client.reconfigure(ClientConfig { password: Some(token().into()), ..config.clone() })?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReconfigureError`] while there is a connection, or one is being made, or if the version differs.
+    pub fn reconfigure(&self, config: ClientConfig) -> Result<(), ReconfigureError> {
+        self.shared().command(|state, _| state.session.reconfigure(config)).unwrap_or(Ok(()))
     }
 
     /// Returns whether the server has accepted the connection and the connection is not over.

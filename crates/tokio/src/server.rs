@@ -44,7 +44,8 @@ pub enum Decision {
     Accept(Option<ServerSession>, Accept),
     /// Refuses the client.
     Refuse(ConnAckReasonCode),
-    /// Asks the client for the next step of an enhanced authentication.
+    /// Asks the client for the next step of an enhanced authentication; its answer is [`Request::Auth`]. The last data for
+    /// the client are in [`Accept::authentication_data`].
     Challenge(Vec<u8>),
 }
 
@@ -81,15 +82,31 @@ pub enum AcceptError {
 /// Accepts a client on this stream. `decide` is asked about its CONNECT, and about its answers to challenges; meanwhile the
 /// stream is not looked at.
 ///
+/// `decide` should own what it uses, as `async move` makes it: an async closure that borrows from outside itself makes a
+/// future that cannot be given to `tokio::spawn` (`implementation of Send is not general enough`).
+/// What it has found out, such as the user of an enhanced authentication, leaves it in something shared, an
+/// `Arc<OnceLock<_>>` for instance.
+///
 /// ```
+/// use std::sync::Arc;
+///
 /// use mqtt_sansio::codec::{ConnAckReasonCode, Packet, SubAckReasonCode};
 /// use mqtt_sansio::server::ServerConfig;
 /// use mqtt_sansio_tokio::{Decision, Request, ServerEvent, accept};
+/// use tokio::net::{TcpListener, TcpStream};
 ///
-/// async fn serve(stream: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
-///     let decide = async |request: Request| match request {
+/// async fn listen(listener: TcpListener, password: Arc<[u8]>) -> std::io::Result<()> {
+///     loop {
+///         let (stream, _) = listener.accept().await?;
+///         let password = Arc::clone(&password);
+///         tokio::spawn(async move { println!("{:?}", serve(stream, password).await) });
+///     }
+/// }
+///
+/// async fn serve(stream: TcpStream, password: Arc<[u8]>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     let decide = async move |request: Request| match request {
 ///         Request::Connect(packet) => match packet.packet() {
-///             Packet::Connect(connect) if connect.password == Some(b"secret") => Decision::accept(),
+///             Packet::Connect(connect) if connect.password == Some(&password[..]) => Decision::accept(),
 ///             _ => Decision::Refuse(ConnAckReasonCode::BadUserNameOrPassword),
 ///         },
 ///         _ => Decision::Refuse(ConnAckReasonCode::BadAuthenticationMethod),

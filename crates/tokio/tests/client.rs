@@ -2,18 +2,22 @@
 
 mod common;
 
+use std::future::ready;
+use std::io;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
 
 use common::World;
 use mqtt_sansio::client::{ClientConfig, Resumption};
-use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode};
+use mqtt_sansio::codec::{Packet, PubAckReasonCode, SubAckReasonCode};
 use mqtt_sansio::server::ServerConfig;
 use mqtt_sansio::{AbandonReason, AckError, Message, Outcome, OwnedMessage, QoS, SessionExpiry, Will};
 use mqtt_sansio_tokio::{
     Client, Closed, ConnectionError, Decision, DisconnectError, Driver, DriverError, Event, Events, Options,
-    PublishError, ServerEvent, SubscribeError, accept, connect, connect_with,
+    PublishError, Request, ServerEvent, SubscribeError, accept, connect, connect_with,
 };
+use tokio::io::duplex;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -433,4 +437,36 @@ fn handles_and_futures_are_send() {
     check(&client.try_publish(&Message::new("a", "")).unwrap());
     sync(&client);
     check(&driver);
+}
+
+/// Between two connections the client gets a new password, with which the next one begins.
+#[tokio::test(start_paused = true)]
+async fn a_client_is_reconfigured_between_connections() {
+    let with = |password: &str| ClientConfig { password: Some(password.as_bytes().into()), ..config("a") };
+    let (sender, mut passwords) = unbounded_channel();
+    let connector = move || {
+        let (own, other) = duplex(1024);
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            let decide = async move |request: Request| {
+                if let Request::Connect(packet) = request
+                    && let Packet::Connect(connect) = packet.packet()
+                {
+                    sender.send(connect.password.map(<[u8]>::to_vec)).unwrap();
+                }
+                Decision::accept()
+            };
+            let mut connection = accept(other, ServerConfig::default(), decide).await.unwrap();
+            connection.flush().await.unwrap();
+        });
+        ready(Ok::<_, io::Error>(own))
+    };
+    let (client, mut events, driver) = connect(with("old"), connector);
+    tokio::spawn(driver);
+    while !matches!(events.next().await, Some(Event::Disconnected { .. })) {}
+    client.reconfigure(with("new")).unwrap();
+    next_connected(&mut events).await;
+    for expected in ["old", "new"] {
+        assert_eq!(passwords.recv().await, Some(Some(expected.into())));
+    }
 }

@@ -65,7 +65,10 @@ impl<R: Read, W: Write> Peer<R, W> {
 
 fn describe(packet: &Packet<'_>) -> String {
     match packet {
-        Packet::Connect(connect) => format!("CONNECT clean={}", connect.clean_start),
+        Packet::Connect(connect) => {
+            let password = connect.password.map(|it| format!(" password={}", String::from_utf8_lossy(it)));
+            format!("CONNECT clean={}{}", connect.clean_start, password.unwrap_or_default())
+        }
         Packet::Publish(publish) => {
             let id = publish.delivery.packet_id().map_or(0, |id| id.get());
             let payload = String::from_utf8_lossy(publish.payload);
