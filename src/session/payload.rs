@@ -12,6 +12,14 @@ use crate::escaped::Escaped;
 ///
 /// Shared bytes of 2 KiB or more are sent, and stored until they are acknowledged, without being copied; all other
 /// payloads are copied. Two payloads are equal if their bytes are equal.
+///
+/// ```
+/// # use mqtt_sansio::{Message, OwnedMessage};
+/// let received = OwnedMessage::try_from(Message::new("home/temp", "21.5"))?;
+/// let copy = Message::new("archive/temp", received.payload()); // shares the bytes
+/// assert_eq!(copy.get_payload(), b"21.5");
+/// # Ok::<(), mqtt_sansio::PublishError>(())
+/// ```
 #[derive(Clone)]
 pub enum Payload<'a> {
     /// Borrowed bytes, which are copied.
@@ -104,5 +112,12 @@ impl From<String> for Payload<'_> {
 impl From<Bytes> for Payload<'_> {
     fn from(bytes: Bytes) -> Self {
         Self::Shared(bytes)
+    }
+}
+
+/// Shares the bytes, for instance those of [`OwnedMessage::payload`](crate::OwnedMessage::payload).
+impl From<&Bytes> for Payload<'_> {
+    fn from(bytes: &Bytes) -> Self {
+        Self::Shared(bytes.clone())
     }
 }

@@ -30,7 +30,8 @@ async fn main() -> anyhow::Result<()> {
         publisher.disconnect().await?;
         anyhow::Ok(())
     });
-    client.subscribe("home/+/set", QoS::AtLeastOnce).await?;
+    // In a task of its own: it waits for a connection, and the events say why there is none.
+    tokio::spawn(async move { client.subscribe("home/+/set", QoS::AtLeastOnce).await });
     while let Some(event) = events.next().await {
         match event {
             Event::Message(message) => println!("{}: {:?}", message.topic(), message.payload()),

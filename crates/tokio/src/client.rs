@@ -50,7 +50,8 @@ impl Client {
     }
 
     /// Publishes a message, and returns its outcome: QoS 0 is sent, QoS 1 and 2 are acknowledged, or the message was
-    /// given up. Waits for room if the session is full.
+    /// given up. Waits for room if the session is full. Without a connection the outcome takes as long as there is none: a
+    /// program that goes on meanwhile uses [`queue`](Self::queue).
     ///
     /// The command is given when there is room; if the future is dropped after that, the message is published
     /// nevertheless.
@@ -142,7 +143,8 @@ impl Client {
     }
 
     /// Subscribes to a topic filter, and waits until the server has granted the subscription. It can be granted with a
-    /// lower QoS.
+    /// lower QoS. Without a connection that takes as long as there is none; meanwhile
+    /// [`Event::Disconnected`](crate::Event::Disconnected) says why.
     ///
     /// The command is given when the session has room, mostly at once. If the future is dropped after that, the client
     /// subscribes nevertheless.
@@ -420,8 +422,9 @@ impl Client {
     /// outcomes; DISCONNECT is sent, so that the server discards the will; the transport is closed; the driver ends.
     ///
     /// If the connection ends before, or there is none, there is no other: the error tells how many operations were not
-    /// done. An attempt to connect that is in progress is waited for. The time is limited by the server's answers only: to
-    /// limit it further, use [`tokio::time::timeout`] and then [`disconnect_now`](Self::disconnect_now).
+    /// done. To deliver everything in any case, await the [completions](crate::Completion) before. An attempt to connect that
+    /// is in progress is waited for. The time is limited by the server's answers only: to limit it further, use
+    /// [`tokio::time::timeout`] and then [`disconnect_now`](Self::disconnect_now).
     ///
     /// Acknowledgements arrive only while the application takes its [`Events`](crate::Events), or after it has dropped them: do
     /// not await this where events wait that nobody takes.

@@ -138,7 +138,8 @@ impl Events {
     ///     while let Some(event) = events.next().await {
     ///         match event {
     ///             Event::Message(message) => println!("{}: {:?}", message.topic(), message.payload()),
-    ///             Event::Disconnected { why, retry_in } => println!("{why}; connecting again in {retry_in:?}"),
+    ///             Event::Disconnected { why, retry_in: Some(pause) } => println!("{why}; connecting again in {pause:?}"),
+    ///             Event::Disconnected { why, retry_in: None } => println!("{why}; the client ends"),
     ///             other => println!("{other:?}"),
     ///         }
     ///     }

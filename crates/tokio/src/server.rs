@@ -125,6 +125,46 @@ pub enum AcceptError {
 /// }
 /// ```
 ///
+/// A task that is spawned needs a `decide` that borrows nothing: an `async move` closure, with what it needs moved or cloned
+/// into it. With one that borrows, the compiler says at `spawn` that `Send` is not general enough. Here the closure has its
+/// own handle of the sessions that are stored between connections:
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::{Arc, Mutex};
+///
+/// use mqtt_sansio::codec::{ConnAckReasonCode, Packet};
+/// use mqtt_sansio::server::{Accept, ServerConfig, ServerSession};
+/// use mqtt_sansio_tokio::{Decision, Request, accept};
+/// use tokio::net::TcpListener;
+///
+/// async fn serve(listener: TcpListener) -> std::io::Result<()> {
+///     let sessions: Arc<Mutex<HashMap<String, ServerSession>>> = Arc::default();
+///     loop {
+///         let (stream, _) = listener.accept().await?;
+///         let sessions = Arc::clone(&sessions);
+///         tokio::spawn(async move {
+///             let stored = Arc::clone(&sessions);
+///             let decide = async move |request: Request| {
+///                 if let Request::Connect(packet) = request
+///                     && let Packet::Connect(connect) = packet.packet()
+///                 {
+///                     let session = stored.lock().unwrap().remove(connect.client_identifier.as_str());
+///                     return Decision::Accept(session, Accept::default());
+///                 }
+///                 Decision::Refuse(ConnAckReasonCode::BadAuthenticationMethod)
+///             };
+///             let Ok(mut connection) = accept(stream, ServerConfig::default(), decide).await else { return };
+///             while let Some(event) = connection.next().await {
+///                 println!("{event:?}");
+///             }
+///             let session = connection.into_session();
+///             sessions.lock().unwrap().insert(session.client_id().to_string(), session);
+///         });
+///     }
+/// }
+/// ```
+///
 /// # Errors
 ///
 /// [`AcceptError`] if there is no accepted client in the end. The refusal was written then, as far as possible.

@@ -72,6 +72,13 @@ async fn over_tcp() {
 }
 
 #[tokio::test]
+async fn an_address_without_a_port_is_named_in_the_error() {
+    let error = tcp("127.0.0.1")().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    assert!(error.to_string().starts_with(r#"the address is "127.0.0.1", and HOST:PORT is expected"#), "{error}");
+}
+
+#[tokio::test]
 async fn over_a_unix_socket() {
     let folder = std::env::temp_dir().join(format!("mqtt-sansio-tokio-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -1,5 +1,7 @@
 //! TCP.
 
+use std::io;
+
 use tokio::net::TcpStream;
 
 use super::Connecting;
@@ -18,9 +20,17 @@ pub fn tcp(address: impl Into<String>) -> impl FnMut() -> Connecting<TcpStream> 
     move || {
         let address = address.clone();
         Box::pin(async move {
-            let stream = TcpStream::connect(address).await?;
+            let stream = TcpStream::connect(&address).await.map_err(|error| explained(error, &address))?;
             stream.set_nodelay(true)?; // the driver writes as much as there is at once
             Ok(stream)
         })
     }
+}
+
+/// Says what is expected if the address cannot be one.
+fn explained(error: io::Error, address: &str) -> io::Error {
+    if error.kind() != io::ErrorKind::InvalidInput {
+        return error;
+    }
+    io::Error::new(error.kind(), format!("the address is {address:?}, and HOST:PORT is expected: {error}"))
 }
