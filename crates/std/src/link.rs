@@ -99,6 +99,8 @@ struct Halves {
     unwritten: usize,
     /// Number of bytes that were written, and are still in the output of the session.
     written: usize,
+    /// Whether the writing thread is in a call with bytes that it has taken.
+    is_writing: bool,
     /// Why nothing more is written, and since when.
     write_error: Option<(io::Error, Instant)>,
     /// Whether received bytes are dropped, because the connection is about to end.
@@ -169,9 +171,14 @@ impl Link {
     /// Returns whether there are bytes that can still be written.
     pub fn write(&mut self, transmit: &mut Transmit) -> bool {
         let mut halves = self.shared.halves();
+        if halves.end.is_some() && halves.is_writing {
+            // What the writing thread has taken may have arrived, even if the thread has not come to say so.
+            let taken = mem::take(&mut halves.unwritten);
+            halves.written = halves.written.saturating_add(taken);
+        }
         transmit.advance(mem::take(&mut halves.written));
         let has_more = halves.write_error.is_none() && transmit.has_remaining();
-        if has_more && halves.unwritten == 0 {
+        if has_more && halves.unwritten == 0 && !halves.is_writing {
             copy_front(transmit, &mut halves.output);
             halves.unwritten = halves.output.len();
             self.shared.work.notify_one();
@@ -294,10 +301,13 @@ fn write(mut writer: impl Write, shared: &Shared) {
             break;
         }
         let mut output = mem::take(&mut halves.output);
+        halves.is_writing = true;
         drop(halves);
         let is_written = write_all(&mut writer, &output, shared);
         output.clear();
         let mut halves = shared.halves();
+        halves.is_writing = false;
+        shared.owner.unpark(); // it may have more
         if halves.unwritten == 0 {
             halves.output = output; // the owner has not handed over new bytes meanwhile
         }
@@ -323,8 +333,9 @@ fn write_all(writer: &mut impl Write, mut bytes: &[u8], shared: &Shared) -> io::
             writer.flush()?; // before the last bytes count as written
         }
         let mut halves = shared.halves();
-        halves.unwritten = halves.unwritten.saturating_sub(written);
-        halves.written = halves.written.saturating_add(written);
+        let counted = written.min(halves.unwritten); // the owner may have counted the rest already
+        halves.unwritten = halves.unwritten.saturating_sub(counted);
+        halves.written = halves.written.saturating_add(counted);
         if halves.is_closed {
             break;
         }

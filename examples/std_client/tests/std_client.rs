@@ -334,7 +334,8 @@ fn second_signal_ends_at_once() {
     peer.grant();
     client.wait_for_error("subscribed");
     client.signal_twice();
-    assert_eq!(client.end().status.signal(), Some(15));
+    let signal = client.end().status.signal();
+    assert!(matches!(signal, Some(2 | 15)), "{signal:?}: one of the two, whichever the program has seen last");
     drop(peer);
 }
 
