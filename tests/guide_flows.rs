@@ -1,5 +1,7 @@
 //! The diagrams of the guide are what the sessions do: each is drawn here, from an exchange, and has to be on the page.
 
+#![cfg(feature = "alloc")]
+
 use std::fmt::Write as _;
 
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};

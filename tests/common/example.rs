@@ -19,7 +19,8 @@ use std::time::Duration;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Returns the path of an example's program. `cargo test` has built the example already. Cargo is run only to make sure
-/// that the program exists and is up to date, because `cargo test --test NAME` builds no examples.
+/// that the program exists and is up to date, because `cargo test --test NAME` builds no examples; with the variable
+/// `EXAMPLES_ARE_BUILT` it is not run.
 pub(crate) fn path(example: &str) -> PathBuf {
     static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     // A test that has panicked here has not entered its example.
@@ -31,6 +32,10 @@ fn build(example: &str) -> PathBuf {
     // The path of the test is PROFILE/deps/NAME, that of an example PROFILE/examples/NAME.
     let test = env::current_exe().unwrap();
     let profile = test.parent().unwrap().parent().unwrap();
+    let program = profile.join("examples").join(format!("{example}{}", env::consts::EXE_SUFFIX));
+    if env::var_os("EXAMPLES_ARE_BUILT").is_some() {
+        return program;
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--locked", "--offline"]);
     cargo.args(["--example", example]);
@@ -44,7 +49,7 @@ fn build(example: &str) -> PathBuf {
     }
     let status = cargo.status().unwrap();
     assert!(status.success(), "the example {example} does not build");
-    profile.join("examples").join(format!("{example}{}", env::consts::EXE_SUFFIX))
+    program
 }
 
 /// A running program, killed on drop.
