@@ -12,7 +12,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MOST_BYTES = 512 * 1024
 # Every file of a package begins with one of these.
-BELONGS = ("src/", "examples/demo/", "Cargo.", ".cargo_vcs_info.json", "README.md", "CHANGELOG.md", "LICENSE-")
+BELONGS = ("src/", "examples/", "Cargo.", ".cargo_vcs_info.json", "README.md", "CHANGELOG.md", "LICENSE-")
 
 
 def cargo(*arguments, cwd=ROOT, **options):
