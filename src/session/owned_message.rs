@@ -66,12 +66,7 @@ impl OwnedMessage {
         Ok(Self {
             head: head.into(),
             topic_at: header_size.saturating_add(2), // after the length of the topic name
-            payload: Bytes::new(),
-            qos: QoS::AtMostOnce,
-            dup: false,
-            retain: false,
-            missing: 0,
-            ack_handle: None,
+            ..Self::empty()
         })
     }
 
@@ -87,7 +82,7 @@ impl OwnedMessage {
         Self { qos: *qos, dup: *dup, retain: *retain, missing: *missing, ack_handle: *ack_handle, ..head }
     }
 
-    /// Creates a message with an empty topic, to fall back to.
+    /// Creates a message without content.
     fn empty() -> Self {
         Self {
             head: Bytes::new(),

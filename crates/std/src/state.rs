@@ -159,7 +159,7 @@ impl Shared {
         }
     }
 
-    /// Notes that nobody takes the events.
+    /// Notes that the events are not taken any more.
     pub(crate) fn drop_events(&self) {
         let mut state = self.lock();
         state.has_events = false;
@@ -230,7 +230,7 @@ impl State {
         self.is_leaving = true;
     }
 
-    /// Makes the client end if nobody uses it.
+    /// Makes the client end if it is not used any more.
     const fn leave_if_alone(&mut self) {
         if self.handles == 0 && !self.has_events {
             self.is_leaving = true;

@@ -354,7 +354,7 @@ fn a_client_is_reconfigured_between_connections() {
     assert_eq!(connected(&mut events), Resumption::Resumed);
 }
 
-/// A client that nobody uses any more disconnects; one whose events are dropped goes on.
+/// A client that is not used any more disconnects; one whose events are dropped goes on.
 #[test]
 fn a_client_that_nobody_uses_disconnects() {
     let (sender, transports) = scripts();

@@ -7,7 +7,7 @@ use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::{AbandonReason, Message, Outcome, QoS, StdClock};
 use mqtt_sansio_std::{Link, Transport};
 
-/// Passes bytes on, and returns when it is told to.
+/// Passes bytes on, and returns after a signal.
 struct Writer {
     written: Sender<Vec<u8>>,
     returns: Receiver<()>,
@@ -25,7 +25,7 @@ impl Write for Writer {
     }
 }
 
-/// Reads the end of the stream when it is told to.
+/// Reads the end of the stream after a signal.
 struct Reader(Receiver<()>);
 
 impl Read for Reader {

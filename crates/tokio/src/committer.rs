@@ -31,8 +31,8 @@ impl Committer {
         Self { store: Some(Box::new(move |batches| Box::pin(store(batches)))), storing: None, error: None }
     }
 
-    /// Goes on with storing; returns whether the session was told of something, and may have more to send. After an error
-    /// nothing more is stored.
+    /// Goes on with storing; returns whether batches were reported to the session as committed, which may have more to send
+    /// then. After an error nothing more is stored.
     pub(crate) fn poll(&mut self, shared: &Shared, cx: &mut Context<'_>) -> bool {
         let Some(store) = &mut self.store else { return false };
         let mut has_progress = false;

@@ -96,7 +96,7 @@ struct Wire {
     capacity: usize,
     /// Number of bytes that are still transferred before one is lost; `None` if none is lost.
     lost_after: Option<usize>,
-    /// Whether the reader is told that a byte was lost, as an overrun.
+    /// Whether a lost byte is an error of the reader: an overrun.
     has_overrun: bool,
     /// Whether the other end is gone.
     is_closed: bool,

@@ -53,8 +53,6 @@ pub struct BrokerWorld<P> {
     broker: Broker<P>,
     members: Vec<Member>,
     intruders: Vec<Intruder>,
-    /// Connections of the broker whose clients are gone, which the broker has not noticed.
-    forgotten: Vec<ConnectionId>,
     /// What a durable broker has stored, and the batches that were handed out and are not confirmed.
     stored: Pairs,
     under_way: Vec<Batch>,
@@ -100,7 +98,6 @@ impl<P: Policy> BrokerWorld<P> {
             config,
             members: Vec::new(),
             intruders: Vec::new(),
-            forgotten: Vec::new(),
             stored: Pairs::default(),
             under_way: Vec::new(),
             commits_at: None,

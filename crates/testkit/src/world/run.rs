@@ -200,7 +200,6 @@ impl<P: Policy> BrokerWorld<P> {
         let transmit = self.broker.transmit(id);
         transmit.advance(transmit.remaining());
         if self.broker.is_over(id) {
-            self.forgotten.retain(|&forgotten| forgotten != id);
             self.broker.closed(self.now, id);
         }
     }
@@ -252,7 +251,7 @@ impl<P: Policy> BrokerWorld<P> {
         let id = member.id.take();
         member.closed(self.now);
         match id {
-            Some(id) if self.random.percent(self.overlooks) => self.forgotten.push(id),
+            Some(_) if self.random.percent(self.overlooks) => {}
             Some(id) => self.broker.closed(self.now, id),
             None => {}
         }
@@ -264,7 +263,7 @@ impl<P: Policy + Clone> BrokerWorld<P> {
         // Batches that are not confirmed may be stored, up to any of them.
         self.under_way.truncate(self.random.index(self.under_way.len() + 1));
         self.under_way.drain(..).for_each(|batch| self.stored.apply(&batch));
-        (self.commits_at, self.forgotten) = (None, Vec::new());
+        self.commits_at = None;
         let (config, policy) = (self.config.clone(), self.broker.policy().clone());
         self.broker = if config.durable {
             let restored = Broker::restore(config, policy, self.now, self.stored.iter());
