@@ -451,8 +451,7 @@ fn an_unacknowledged_message_is_recognised_by_its_packet_identifier() {
     }
 }
 
-/// A PUBLISH arrives, of a new message or a duplicate, with or without DUP: DUP makes no difference \[MQTT-4.3.2-5,
-/// MQTT-4.3.3-10\].
+/// A PUBLISH arrives, of a new message or a duplicate, with or without DUP: DUP makes no difference.
 fn arrives(version: Version, by_hand: bool, state: Inbound, qos: QoS, dup: bool, is_new: bool) {
     let why = format!("{version}, by hand: {by_hand}, {state:?}, {qos}, DUP: {dup}");
     let mut wire = inbound(state, version, by_hand);

@@ -486,7 +486,7 @@ impl World {
         true
     }
 
-    /// CONNECT has arrived. The server may still hold the last connection [MQTT-3.1.4-3].
+    /// CONNECT has arrived. The server may still hold the last connection: it is taken over.
     fn take_over(&mut self, connect: &[u8]) {
         if self.server.take_over(NOW).is_ok() {
             while let Some(action) = self.server.poll_timeout(NOW) {

@@ -8,6 +8,7 @@ use mqtt_sansio::{QoS, TopicName, Version};
 use crate::broker::{BOTH, Net, message, named};
 use crate::server::{again, decode, text};
 
+/// [3.1.1: MQTT-3.1.4-2; 5.0: MQTT-3.1.4-3]
 #[test]
 fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
     for version in BOTH {
@@ -25,6 +26,7 @@ fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-16]
 #[test]
 fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
     let mut net = Net::plain();
@@ -41,6 +43,7 @@ fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
     assert_eq!(net.broker.status().sessions, 100);
 }
 
+/// [3.1.1: MQTT-3.3.1-3; 5.0: MQTT-3.3.1-3]
 #[test]
 fn mqtt_3_3_1_3_dup_is_not_propagated() {
     for version in BOTH {
@@ -57,6 +60,7 @@ fn mqtt_3_3_1_3_dup_is_not_propagated() {
     }
 }
 
+/// [5.0: MQTT-3.3.2-4, MQTT-3.3.2-15, MQTT-3.3.2-16, MQTT-3.3.2-17, MQTT-3.3.2-18, MQTT-3.3.2-20]
 #[test]
 fn mqtt_3_3_2_4_mqtt_3_3_2_15_mqtt_3_3_2_16_mqtt_3_3_2_17_mqtt_3_3_2_18_and_mqtt_3_3_2_20_properties_are_forwarded() {
     let user_properties =
@@ -85,6 +89,7 @@ fn mqtt_3_3_2_4_mqtt_3_3_2_15_mqtt_3_3_2_16_mqtt_3_3_2_17_mqtt_3_3_2_18_and_mqtt
     }
 }
 
+/// [5.0: MQTT-3.3.2-5, MQTT-3.3.2-6]
 #[test]
 fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_stored_message_expires() {
     for version in BOTH {
@@ -115,6 +120,7 @@ fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_stored_message_expires() {
     }
 }
 
+/// [3.1.1: MQTT-3.3.5-1; 5.0: MQTT-3.3.4-2]
 #[test]
 fn mqtt_3_3_4_2_mqtt_3_3_5_1_overlapping_subscriptions_deliver_the_highest_qos() {
     for version in BOTH {
@@ -129,6 +135,7 @@ fn mqtt_3_3_4_2_mqtt_3_3_5_1_overlapping_subscriptions_deliver_the_highest_qos()
     }
 }
 
+/// [5.0: MQTT-3.3.4-3, MQTT-3.3.4-4]
 #[test]
 fn mqtt_3_3_4_3_and_mqtt_3_3_4_4_one_copy_has_all_identifiers() {
     let mut net = Net::plain();
@@ -143,6 +150,7 @@ fn mqtt_3_3_4_3_and_mqtt_3_3_4_4_one_copy_has_all_identifiers() {
 }
 
 /// The subscriptions of one client share one copy, so only a share beside them leads to a copy of its own.
+/// [5.0: MQTT-3.3.4-5]
 #[test]
 fn mqtt_3_3_4_5_a_copy_of_its_own_has_its_own_identifier() {
     let mut net = Net::plain();
@@ -153,6 +161,7 @@ fn mqtt_3_3_4_5_a_copy_of_its_own_has_its_own_identifier() {
     assert_eq!(net.received(watcher), ["a: 1 #1", "a: 1 #2"]);
 }
 
+/// [3.1.1: MQTT-3.1.2-5, MQTT-4.5.0-1; 5.0: MQTT-4.5.0-1]
 #[test]
 fn mqtt_3_1_2_5_and_mqtt_4_5_0_1_messages_are_stored_for_absent_clients() {
     for version in BOTH {
@@ -170,6 +179,7 @@ fn mqtt_3_1_2_5_and_mqtt_4_5_0_1_messages_are_stored_for_absent_clients() {
     }
 }
 
+/// [3.1.1: MQTT-4.6.0-5, MQTT-4.6.0-6; 5.0: MQTT-4.6.0-5, MQTT-4.6.0-6]
 #[test]
 fn mqtt_4_6_0_5_and_mqtt_4_6_0_6_every_topic_is_ordered() {
     for version in BOTH {
@@ -206,6 +216,7 @@ fn mqtt_4_6_0_5_and_mqtt_4_6_0_6_every_topic_is_ordered() {
 }
 
 /// A message is stored with all properties, both as a retained message and for an absent client.
+/// [5.0: MQTT-3.3.2-4, MQTT-3.3.2-15, MQTT-3.3.2-16, MQTT-3.3.2-17, MQTT-3.3.2-18, MQTT-3.3.2-20]
 #[test]
 fn mqtt_3_3_2_4_and_mqtt_3_3_2_15_to_mqtt_3_3_2_20_properties_are_stored() {
     let user_properties =
@@ -243,6 +254,7 @@ fn mqtt_3_3_2_4_and_mqtt_3_3_2_15_to_mqtt_3_3_2_20_properties_are_stored() {
 
 /// Order is preserved for each QoS of message and subscription: for clients that read at once, that have a Receive
 /// Maximum of two and read late, and that were absent.
+/// [3.1.1: MQTT-4.6.0-6; 5.0: MQTT-4.6.0-6]
 #[test]
 fn mqtt_4_6_0_6_order_is_preserved_for_slow_and_absent_clients() {
     let numbers: Vec<_> = (0..50).map(|number| number.to_string()).collect();

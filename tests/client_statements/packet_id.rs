@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// [5.0: MQTT-2.2.1-3]
 #[test]
 fn mqtt_2_2_1_3_new_operations_take_an_unused_identifier() {
     let mut wire = Wire::connected(v5());
@@ -21,6 +22,7 @@ fn mqtt_2_2_1_3_new_operations_take_an_unused_identifier() {
     }
 }
 
+/// [5.0: MQTT-2.2.1-5]
 #[test]
 fn mqtt_2_2_1_5_acknowledgements_repeat_the_identifier() {
     let mut wire = Wire::connected(v5());

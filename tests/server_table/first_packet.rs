@@ -141,7 +141,7 @@ fn level_of(bytes: &[u8]) -> Option<u8> {
     body.get(..length.min(body.len()))?.get(2 + name_len).copied()
 }
 
-/// [MQTT-3.1.4-1], section 4.13: an error in a CONNECT of 5.0 is answered with a CONNACK that carries the error, if the
+/// Section 4.13: an error in a CONNECT of 5.0 is answered with a CONNACK that carries the error, if the
 /// protocol level could be read. Nothing else is sent.
 #[track_caller]
 fn check(bytes: &[u8], what: &str) {
@@ -173,6 +173,7 @@ fn check(bytes: &[u8], what: &str) {
     }
 }
 
+/// [5.0: MQTT-3.1.4-1]
 #[test]
 fn a_malformed_connect_of_5_0_is_answered() {
     let whole = full();
@@ -217,6 +218,7 @@ fn a_malformed_connect_of_5_0_is_answered() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.3-8, MQTT-3.1.4-1; 5.0: MQTT-3.1.4-1]
 #[test]
 fn answers_to_malformed_connects() {
     let cases: [(&str, &[u8], &[u8]); 14] = [

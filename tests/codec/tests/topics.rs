@@ -237,7 +237,7 @@ fn place(error: TopicError) -> (usize, TopicErrorKind) {
     (error.at, error.kind)
 }
 
-/// The longest text that its length prefix can announce, and one byte more [MQTT-4.7.3-3].
+/// The longest text that its length prefix can announce, and one byte more [3.1.1: MQTT-4.7.3-3; 5.0: MQTT-4.7.3-3].
 #[test]
 fn longest() {
     let longest = "a".repeat(65_535);
