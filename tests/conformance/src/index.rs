@@ -7,7 +7,7 @@ use crate::citation::citations;
 use crate::records::{self, Choice, Violation};
 use crate::sources::{self, Function, Runs, Test};
 use crate::statements::{Kind, Statement, Statements};
-use crate::vectors::{self, Cited, Outcome};
+use crate::vectors::{self, Cited, Outcome, Vectors};
 
 /// What shows a statement.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +28,16 @@ impl Shown {
         self.accepted.len() + self.rejected.len()
     }
 
-    fn is_empty(&self) -> bool {
-        self.tests.is_empty() && self.vectors() == 0
+    /// Returns what a statement of the codec lacks that should have these vectors.
+    fn lacks(&self, vectors: Vectors) -> Option<&'static str> {
+        match (vectors, self.accepted.is_empty(), self.rejected.is_empty()) {
+            (Vectors::Both | Vectors::Accept, true, _) => Some("no vector is accepted"),
+            (Vectors::Both, _, true) => Some("no vector is rejected"),
+            (Vectors::Accept | Vectors::None, _, false) => Some("statements.json says that no vector is rejected"),
+            (Vectors::None, false, _) => Some("statements.json says that there is no vector"),
+            (Vectors::None, true, true) if self.tests.is_empty() => Some("there is neither a vector nor a test"),
+            _ => None,
+        }
     }
 }
 
@@ -38,13 +46,17 @@ impl Shown {
 pub struct Index {
     statements: Statements,
     shown: Vec<Shown>,
+    /// The vectors that each statement has, if it is one of the codec.
+    vectors: Vec<Vectors>,
     choices: Vec<Choice>,
 }
 
 impl Index {
     /// Reads the statements, the tests and the vectors of the repository at this path. Also returns a line for each fault:
     ///
-    /// - a statement of the codec, the sessions or the broker that nothing shows,
+    /// - a statement of the sessions or the broker that no test shows,
+    /// - a statement of the codec without an accepted or without a rejected vector, unless `spec-vectors/statements.json`
+    ///   has a reason; without any vector, a test has to show it,
     /// - a citation that is not understood, of an unknown statement, or of one in both versions without its version,
     /// - a citation by a function that is no test, or that `cargo test` does not run,
     /// - a damaged table.
@@ -55,11 +67,13 @@ impl Index {
         let statements = or_default(Statements::parse(&table), &mut faults);
         let functions = or_default(sources::functions(root).map_err(|fault| vec![fault]), &mut faults);
         let cited = or_default(vectors::cited(root, &statements), &mut faults);
+        let exceptions = or_default(vectors::exceptions(root, &statements), &mut faults);
         let violations = or_default(records::violations(&folder), &mut faults);
         let choices = or_default(records::choices(&folder), &mut faults);
         let mut index = Self::new(statements, choices);
         index.add_tests(functions, &mut faults);
         index.add_vectors(cited);
+        exceptions.into_iter().for_each(|(statement, vectors)| index.vectors[statement] = vectors);
         index.add_violations(violations, &mut faults);
         faults.extend(index.missing());
         (index, faults)
@@ -67,7 +81,8 @@ impl Index {
 
     fn new(statements: Statements, choices: Vec<Choice>) -> Self {
         let shown = vec![Shown::default(); statements.all().len()];
-        Self { statements, shown, choices }
+        let vectors = vec![Vectors::Both; statements.all().len()];
+        Self { statements, shown, vectors, choices }
     }
 
     /// Returns the statements in the order of the table, and what shows each.
@@ -82,8 +97,14 @@ impl Index {
 
     /// Returns a line for each statement that must be shown and is not.
     fn missing(&self) -> impl Iterator<Item = String> {
-        let missing = self.all().filter(|(statement, shown)| statement.kind != Kind::Outside && shown.is_empty());
-        missing.map(|(statement, _)| format!("nothing shows {} ({})", statement.id, statement.version))
+        self.all().zip(&self.vectors).filter_map(|((statement, shown), &vectors)| {
+            let fault = match statement.kind {
+                Kind::Outside => None,
+                Kind::Session | Kind::Broker => shown.tests.is_empty().then_some("no test shows it"),
+                Kind::Codec => shown.lacks(vectors),
+            };
+            fault.map(|fault| format!("{} ({}): {fault}", statement.id, statement.version))
+        })
     }
 
     fn add_tests(&mut self, functions: Vec<Function>, faults: &mut Vec<String>) {
@@ -195,8 +216,44 @@ mod tests {
     #[test]
     fn each_statement_but_those_outside_is_shown() {
         let mut index = Index::new(Statements::parse(TABLE).unwrap(), Vec::new());
-        index.add_vectors(vec![Cited { statement: 1, vector: "v".into(), outcome: Outcome::Accept }]);
-        assert_eq!(Vec::from_iter(index.missing()), ["nothing shows MQTT-3.1.0-1 (3.1.1)"]);
+        // A vector does not show what a session does.
+        index.add_vectors(vec![Cited { statement: 0, vector: "v".into(), outcome: Outcome::Accept }]);
+        let test = Test { binary: "--test t".into(), path: "f".into(), file: "tests/t.rs".into() };
+        let function = Function { test, docs: "[5.0: MQTT-3.1.0-1]".into(), runs: Runs::Yes };
+        index.add_tests(vec![function], &mut Vec::new());
+        assert_eq!(Vec::from_iter(index.missing()), ["MQTT-3.1.0-1 (3.1.1): no test shows it"]);
+    }
+
+    #[test]
+    fn a_statement_of_the_codec_has_vectors() {
+        let table = TABLE.lines().take(2).collect::<Vec<_>>().join("\n").replace("session", "codec");
+        let test = Test { binary: "--test t".into(), path: "f".into(), file: "tests/t.rs".into() };
+        for (vectors, outcomes, has_test, expected) in [
+            (Vectors::Both, &[Outcome::Accept, Outcome::Reject][..], false, None),
+            (Vectors::Both, &[Outcome::Accept, Outcome::Incomplete], true, Some("no vector is rejected")),
+            (Vectors::Both, &[Outcome::Reject], true, Some("no vector is accepted")),
+            (Vectors::Accept, &[Outcome::Accept], false, None),
+            (Vectors::Accept, &[Outcome::Incomplete], false, Some("no vector is accepted")),
+            (
+                Vectors::Accept,
+                &[Outcome::Accept, Outcome::Reject],
+                false,
+                Some("statements.json says that no vector is rejected"),
+            ),
+            (Vectors::None, &[], true, None),
+            (Vectors::None, &[], false, Some("there is neither a vector nor a test")),
+            (Vectors::None, &[Outcome::Accept], true, Some("statements.json says that there is no vector")),
+        ] {
+            let mut index = Index::new(Statements::parse(&table).unwrap(), Vec::new());
+            let cited = |&outcome| Cited { statement: 0, vector: "v".into(), outcome };
+            index.add_vectors(outcomes.iter().map(cited).collect());
+            index.vectors[0] = vectors;
+            if has_test {
+                index.shown[0].tests.push(test.clone());
+            }
+            let expected = expected.map(|fault| format!("MQTT-3.1.0-1 (3.1.1): {fault}"));
+            assert_eq!(index.missing().next(), expected, "{vectors:?}, {outcomes:?}");
+        }
     }
 
     #[test]

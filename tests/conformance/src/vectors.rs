@@ -64,6 +64,55 @@ pub(crate) struct Cited {
     pub(crate) outcome: Outcome,
 }
 
+/// A statement of the codec for which vectors of an outcome are missing with a reason: a row of `statements.json`.
+#[derive(Deserialize)]
+struct Row {
+    id: String,
+    version: String,
+    vectors: Vectors,
+    /// The reason.
+    #[serde(rename = "why")]
+    _why: String,
+}
+
+/// The vectors that a statement of the codec has.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Vectors {
+    /// At least one that is accepted, and one that is rejected.
+    #[default]
+    Both,
+    /// At least one that is accepted, and none that is rejected.
+    Accept,
+    /// None.
+    None,
+}
+
+/// Returns the statements of the codec that have not vectors of both outcomes.
+///
+/// # Errors
+///
+/// A line for each row with a statement that does not exist.
+pub(crate) fn exceptions(root: &Path, statements: &Statements) -> Result<Vec<(usize, Vectors)>, Vec<String>> {
+    let (mut all, mut faults) = (Vec::new(), Vec::new());
+    for row in load::<Vec<Row>>(&root.join("spec-vectors/statements.json")).map_err(|fault| vec![fault])? {
+        let found = Version::named(&row.version).map(|version| named(statements, version, &row.id)).unwrap_or_default();
+        if found.is_empty() {
+            faults.push(format!("statements.json: {} ({}) is unknown", row.id, row.version));
+        }
+        all.extend(found.into_iter().map(|statement| (statement, row.vectors)));
+    }
+    if faults.is_empty() { Ok(all) } else { Err(faults) }
+}
+
+/// Returns the positions of the statements that a vector names: by number, or the rules of a section without a number.
+fn named(statements: &Statements, version: Version, name: &str) -> Vec<usize> {
+    match name.strip_prefix("section ") {
+        Some(section) => statements.of_section(version, section),
+        None => Vec::from_iter(statements.position(version, name)),
+    }
+}
+
 /// Returns the citations of all vectors.
 ///
 /// # Errors
@@ -114,14 +163,10 @@ fn of_vector(
     let mut is_known: BTreeMap<&str, bool> = BTreeMap::new();
     for version in versions.iter().filter_map(|version| Version::named(version)) {
         for &id in cited.get(version.name()).into_iter().flatten() {
-            if let Some(section) = id.strip_prefix("section ") {
-                // Not every rule of a section is in the table.
-                found.extend(statements.of_section(version, section));
-            } else {
-                let here = statements.position(version, id);
-                *is_known.entry(id).or_default() |= here.is_some();
-                found.extend(here);
-            }
+            let here = named(statements, version, id);
+            // Not every rule of a section is in the table.
+            *is_known.entry(id).or_default() |= !here.is_empty() || id.starts_with("section ");
+            found.extend(here);
         }
     }
     match is_known.into_iter().find(|&(_, is_known)| !is_known) {
