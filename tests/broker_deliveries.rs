@@ -157,6 +157,7 @@ fn removing_no_local_does_not_deliver_own_retained_messages() {
 }
 
 /// The Message Expiry Interval starts when the message arrives, also in a session that was idle for long.
+/// [5.0: MQTT-3.3.2-5, MQTT-3.3.2-6]
 #[test]
 fn an_expiry_interval_starts_when_the_message_arrives() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {

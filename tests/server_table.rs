@@ -367,6 +367,8 @@ fn check_all(version: Version, expiries: &[u32], delays: &[Option<u32>], ends: &
     count
 }
 
+/// [5.0: MQTT-3.1.2-4, MQTT-3.1.2-5, MQTT-3.1.2-6, MQTT-3.1.2-8, MQTT-3.1.2-10, MQTT-3.1.2-23, MQTT-3.1.3-9,
+/// MQTT-3.2.2-2, MQTT-3.2.2-3, MQTT-3.14.4-3, MQTT-4.1.0-2]
 #[test]
 fn sessions_and_wills_of_5_0() {
     let count = check_all(Version::V5, &[0, 100, FOR_EVER], &[None, Some(0), Some(30), Some(300)], &End::ALL);
@@ -374,6 +376,8 @@ fn sessions_and_wills_of_5_0() {
 }
 
 /// Before 5.0 a will has no delay, and DISCONNECT no reason code.
+/// [3.1.1: MQTT-3.1.2-4, MQTT-3.1.2-6, MQTT-3.1.2-8, MQTT-3.1.2-10, MQTT-3.2.2-1, MQTT-3.2.2-2, MQTT-3.2.2-3,
+/// MQTT-3.14.4-3]
 #[test]
 fn sessions_and_wills_of_3_1_1_and_3_1() {
     let ends = [

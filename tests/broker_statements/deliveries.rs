@@ -8,6 +8,25 @@ use mqtt_sansio::{QoS, TopicName, Version};
 use crate::broker::{BOTH, Net, message, named};
 use crate::server::{again, decode, text};
 
+/// A session is found by the client identifier alone, and by all of its characters.
+/// [3.1.1: MQTT-3.1.3-2; 5.0: MQTT-3.1.3-2]
+#[test]
+fn mqtt_3_1_3_2_a_session_is_found_by_its_client_identifier() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (one, other) = (net.client(version, "client"), net.client(version, "publisher"));
+        net.subscribe(one, "a", QoS::AtLeastOnce);
+        net.lose(one);
+        net.publish(other, "a", "for client", QoS::AtLeastOnce);
+        for name in ["Client", "clien", "client ", "client2", "\u{feff}client"] {
+            let stranger = net.client(version, name);
+            assert!(net.received(stranger).is_empty(), "{name:?} has a session of its own");
+        }
+        let back = net.resume(&named(version, "client"));
+        assert_eq!(net.received(back), ["a: for client q1"]);
+    }
+}
+
 /// [3.1.1: MQTT-3.1.4-2; 5.0: MQTT-3.1.4-3]
 #[test]
 fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
@@ -26,7 +45,7 @@ fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
     }
 }
 
-/// [5.0: MQTT-3.2.2-16]
+/// [3.1.1: MQTT-3.1.3-6; 5.0: MQTT-3.1.3-6, MQTT-3.1.3-7, MQTT-3.2.2-16]
 #[test]
 fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
     let mut net = Net::plain();
@@ -41,6 +60,16 @@ fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
         assert!(names.insert(name));
     }
     assert_eq!(net.broker.status().sessions, 100);
+    // 3.1.1 cannot tell the client.
+    let mut peers = Vec::new();
+    for _ in 0..20 {
+        let clean = Connect { client_identifier: text(""), clean_start: true, ..named(Version::V311, "") };
+        let peer = net.try_connect(&clean);
+        assert_eq!(net.received_bytes(peer), [0x20, 2, 0, 0]);
+        assert!(names.insert(net.broker.client_id(net.id(peer)).unwrap().to_owned()));
+        peers.push(peer);
+    }
+    assert!(peers.into_iter().all(|peer| !net.is_over(peer)), "none has taken over another");
 }
 
 /// [3.1.1: MQTT-3.3.1-3; 5.0: MQTT-3.3.1-3]

@@ -91,7 +91,7 @@ fn mqtt_3_8_4_3_and_mqtt_3_8_4_4_a_second_subscribe_replaces_and_loses_nothing()
     }
 }
 
-/// [3.1.1: MQTT-3.8.4-4; 5.0: MQTT-3.8.4-5]
+/// [3.1.1: MQTT-3.8.4-4, MQTT-3.9.3-1; 5.0: MQTT-3.8.4-5, MQTT-3.9.3-1]
 #[test]
 fn mqtt_3_8_4_4_and_mqtt_3_8_4_5_several_filters_are_as_several_subscribe_packets() {
     for version in BOTH {
@@ -127,7 +127,7 @@ fn mqtt_3_8_4_6_and_mqtt_3_8_4_8_the_lower_qos_applies() {
     }
 }
 
-/// [3.1.1: MQTT-3.10.4-1; 5.0: MQTT-3.10.4-1]
+/// [3.1.1: MQTT-3.10.4-1, MQTT-3.10.4-5; 5.0: MQTT-3.10.4-1, MQTT-3.10.4-5]
 #[test]
 fn mqtt_3_10_4_1_filters_are_compared_character_by_character() {
     for version in BOTH {

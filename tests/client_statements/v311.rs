@@ -4,6 +4,9 @@ use super::client::v311;
 use super::connect::pings;
 use super::disconnect::tempt;
 use super::*;
+use bytes::Buf;
+use mqtt_sansio::Instant;
+use mqtt_sansio::client::ClientSession;
 
 /// Clean Session, in contrast to `v311()`.
 fn clean() -> ClientConfig {
@@ -123,6 +126,39 @@ fn mqtt_3_1_2_23_an_idle_client_sends_pingreq() {
         before = at;
     }
     assert!(pings.len() >= 10, "{pings:?}");
+}
+
+/// A password without a user name exists in 5.0 only. [3.1.1: MQTT-3.1.2-22]
+#[test]
+fn mqtt_3_1_2_22_no_password_without_a_user_name() {
+    let with = |version, user_name: Option<&str>| ClientConfig {
+        version,
+        user_name: user_name.map(Into::into),
+        password: Some((*b"secret").into()),
+        ..v311()
+    };
+    for (version, user_name, is_valid) in [
+        (Version::V311, None, false),
+        (Version::V311, Some(""), true),
+        (Version::V311, Some("user"), true),
+        (Version::V5, None, true),
+    ] {
+        let mut client = ClientSession::new(with(version, user_name));
+        let result = client.open(Instant::EPOCH);
+        assert_eq!(result.is_ok(), is_valid, "{version}, {user_name:?}: {result:?}");
+        assert_eq!(client.transmit().has_remaining(), is_valid);
+    }
+}
+
+/// [3.1.1: MQTT-3.1.3-7]
+#[test]
+fn mqtt_3_1_3_7_an_empty_client_identifier_needs_a_clean_session() {
+    for clean_start in [false, true] {
+        let mut client = ClientSession::new(ClientConfig { client_id: String::new(), clean_start, ..v311() });
+        let result = client.open(Instant::EPOCH);
+        assert_eq!(result.is_ok(), clean_start, "{result:?}");
+        assert_eq!(client.transmit().has_remaining(), clean_start);
+    }
 }
 
 /// [3.1.1: MQTT-3.1.3-2]

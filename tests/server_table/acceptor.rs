@@ -35,8 +35,8 @@ fn assert_over(door: &mut Door) {
     assert_eq!(door.take(), b"");
 }
 
-/// [3.1.1: MQTT-3.1.0-1; 5.0: MQTT-3.1.0-1]: the connection is closed after the first byte, however long the packet claims to be, and no answer
-/// is sent: a peer that speaks another protocol would not understand it.
+/// The connection is closed after the first byte, however long the packet claims to be, and no answer is sent: a peer
+/// that speaks another protocol would not understand it. [3.1.1: MQTT-3.1.0-1; 5.0: MQTT-3.1.0-1]
 #[test]
 fn any_first_packet_but_connect_closes_without_an_answer() {
     for first in (0..=255).filter(|&first| first >> 4 != 1) {
