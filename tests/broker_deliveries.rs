@@ -82,7 +82,7 @@ fn dropped_messages_do_not_block_later_ones() {
 }
 
 /// The limits of a client hold for one connection: messages for an absent client are stored, and a connection with
-/// other limits receives them [MQTT-3.1.2-24].
+/// other limits receives them [5.0: MQTT-3.1.2-24].
 #[test]
 fn limits_belong_to_the_connection() {
     let connect = |maximum_packet_size: Option<u32>| Connect {
@@ -119,7 +119,7 @@ fn limits_belong_to_the_connection() {
 }
 
 /// No Local that is removed while retained messages are still to be sent applies to the following ones only: the first
-/// subscription must not deliver the client's own messages [MQTT-3.8.3-3].
+/// subscription must not deliver the client's own messages [5.0: MQTT-3.8.3-3].
 #[test]
 fn removing_no_local_does_not_deliver_own_retained_messages() {
     let with = |no_local: bool, retain_handling: RetainHandling| Subscription {
@@ -157,6 +157,7 @@ fn removing_no_local_does_not_deliver_own_retained_messages() {
 }
 
 /// The Message Expiry Interval starts when the message arrives, also in a session that was idle for long.
+/// [5.0: MQTT-3.3.2-5, MQTT-3.3.2-6]
 #[test]
 fn an_expiry_interval_starts_when_the_message_arrives() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {

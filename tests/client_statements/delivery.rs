@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// [5.0: MQTT-4.3.1-1]
 #[test]
 fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     let mut wire = Wire::new(v5());
@@ -17,6 +18,7 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-4.3.2-1, MQTT-4.3.2-2]
 #[test]
 fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_without_dup() {
     let mut wire = Wire::new(v5());
@@ -32,6 +34,7 @@ fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_with
     assert!(ids.len() == 2 && ids[0] != ids[1] && !ids.contains(&1), "{ids:?}");
 }
 
+/// [5.0: MQTT-4.3.2-3]
 #[test]
 fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
     let mut wire = Wire::connected(v5());
@@ -49,6 +52,7 @@ fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-4.3.2-4]
 #[test]
 fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = Wire::connected(manual());
@@ -60,6 +64,7 @@ fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_ownership_is_accepted() {
     wire.assert_sent(&[PubAck::new(id(77)).into()]);
 }
 
+/// [5.0: MQTT-4.3.2-5]
 #[test]
 fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
     for config in [v5(), manual()] {
@@ -76,6 +81,7 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
     }
 }
 
+/// [5.0: MQTT-4.3.3-1, MQTT-4.3.3-2]
 #[test]
 fn mqtt_4_3_3_1_and_mqtt_4_3_3_2_qos_2_begins_with_an_unused_identifier_and_without_dup() {
     let mut wire = Wire::new(v5());
@@ -94,6 +100,7 @@ fn mqtt_4_3_3_1_and_mqtt_4_3_3_2_qos_2_begins_with_an_unused_identifier_and_with
     assert!(ids.len() == 2 && ids[0] != ids[1] && !ids.contains(&1) && !ids.contains(&2), "{ids:?}");
 }
 
+/// [5.0: MQTT-4.3.3-3]
 #[test]
 fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
     let mut wire = Wire::connected(v5());
@@ -110,6 +117,7 @@ fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
     wire.assert_sent(&[PubRel::new(id(1)).into()]);
 }
 
+/// [5.0: MQTT-4.3.3-4]
 #[test]
 fn mqtt_4_3_3_4_pubrec_without_an_error_is_answered_by_pubrel() {
     for &reason_code in PubAckReasonCode::ALL {
@@ -127,6 +135,7 @@ fn mqtt_4_3_3_4_pubrec_without_an_error_is_answered_by_pubrel() {
     }
 }
 
+/// [5.0: MQTT-4.3.3-5]
 #[test]
 fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
     let mut wire = Wire::connected(v5());
@@ -144,6 +153,7 @@ fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-4.3.3-6]
 #[test]
 fn mqtt_4_3_3_6_no_publish_after_pubrel() {
     let mut wire = Wire::connected(v5());
@@ -158,6 +168,7 @@ fn mqtt_4_3_3_6_no_publish_after_pubrel() {
     }
 }
 
+/// [5.0: MQTT-4.3.3-7]
 #[test]
 fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
     let mut wire = Wire::connected(v5());
@@ -174,6 +185,7 @@ fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
     assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(token)]);
 }
 
+/// [5.0: MQTT-4.3.3-8]
 #[test]
 fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = Wire::connected(manual());
@@ -185,6 +197,7 @@ fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
     wire.assert_sent(&[PubRec::new(id(77)).into()]);
 }
 
+/// [5.0: MQTT-4.3.3-9]
 #[test]
 fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     let mut wire = Wire::connected(manual());
@@ -196,6 +209,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     }
 }
 
+/// [5.0: MQTT-4.3.3-10]
 #[test]
 fn mqtt_4_3_3_10_before_pubrel_a_duplicate_is_acknowledged_and_not_delivered() {
     let mut wire = Wire::connected(v5());
@@ -209,6 +223,7 @@ fn mqtt_4_3_3_10_before_pubrel_a_duplicate_is_acknowledged_and_not_delivered() {
 
 /// A message that the client has accepted ownership of is not delivered again, even if PUBREC had to wait for its turn
 /// and the connection ended before it was sent.
+/// [5.0: MQTT-4.3.3-10]
 #[test]
 fn mqtt_4_3_3_10_an_acknowledged_message_is_not_delivered_again() {
     let mut wire = Wire::connected(manual());
@@ -223,6 +238,7 @@ fn mqtt_4_3_3_10_an_acknowledged_message_is_not_delivered_again() {
     wire.assert_sent(&[PubRec::new(id(1)).into(), PubRec::new(id(2)).into()]);
 }
 
+/// [5.0: MQTT-4.3.3-11]
 #[test]
 fn mqtt_4_3_3_11_pubrel_is_answered_by_pubcomp() {
     let mut wire = Wire::connected(v5());
@@ -232,6 +248,7 @@ fn mqtt_4_3_3_11_pubrel_is_answered_by_pubcomp() {
     wire.assert_sent(&[PubComp::new(id(4000)).into()]);
 }
 
+/// [5.0: MQTT-4.3.3-12]
 #[test]
 fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
     let mut wire = Wire::connected(v5());
@@ -242,6 +259,7 @@ fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
     }
 }
 
+/// [5.0: MQTT-4.3.3-13]
 #[test]
 fn mqtt_4_3_3_13_the_delivery_of_an_expired_message_is_completed() {
     let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };

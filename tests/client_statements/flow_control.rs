@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// [5.0: MQTT-4.9.0-1]
 #[test]
 fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
     for (ours, theirs) in [(10, 1), (1, 10), (3, 3), (65_535, 65_535)] {
@@ -16,6 +17,7 @@ fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
     }
 }
 
+/// [5.0: MQTT-4.9.0-2]
 #[test]
 fn mqtt_4_9_0_2_each_publish_takes_quota() {
     let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(2)));
@@ -36,6 +38,7 @@ fn mqtt_4_9_0_2_each_publish_takes_quota() {
     assert_eq!((done, wire.client.queued()), (20, 0));
 }
 
+/// [5.0: MQTT-4.9.0-3]
 #[test]
 fn mqtt_4_9_0_3_without_quota_all_else_is_handled() {
     let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(1)));

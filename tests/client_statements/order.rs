@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// [5.0: MQTT-4.4.0-1]
 #[test]
 fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
     let mut wire = Wire::connected(v5());
@@ -30,6 +31,7 @@ fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-4.4.0-2]
 #[test]
 fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
     let mut wire = Wire::connected(v5());
@@ -47,6 +49,7 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-4.5.0-2]
 #[test]
 fn mqtt_4_5_0_2_ignored_messages_are_acknowledged() {
     let mut wire = Wire::connected(v5());
@@ -55,6 +58,7 @@ fn mqtt_4_5_0_2_ignored_messages_are_acknowledged() {
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
 }
 
+/// [5.0: MQTT-4.6.0-1]
 #[test]
 fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
     let mut wire = Wire::connected(v5());
@@ -92,11 +96,13 @@ fn acks_in_order(qos: QoS) -> Vec<u16> {
     sent_ids(&mut wire)
 }
 
+/// [5.0: MQTT-4.6.0-2]
 #[test]
 fn mqtt_4_6_0_2_pubacks_go_in_order() {
     assert_eq!(acks_in_order(QOS_1), [5, 3, 9, 1, 7]);
 }
 
+/// [5.0: MQTT-4.6.0-3]
 #[test]
 fn mqtt_4_6_0_3_pubrecs_go_in_order() {
     assert_eq!(acks_in_order(QOS_2), [5, 3, 9, 1, 7]);
@@ -138,6 +144,7 @@ fn acknowledgements_go_in_order_whenever_they_are_given() {
     }
 }
 
+/// [5.0: MQTT-4.6.0-4]
 #[test]
 fn mqtt_4_6_0_4_pubrels_go_in_the_order_of_the_pubrecs() {
     let mut wire = Wire::connected(v5());

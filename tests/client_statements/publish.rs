@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// [5.0: MQTT-3.3.1-1]
 #[test]
 fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     let mut wire = Wire::connected(v5());
@@ -19,6 +20,7 @@ fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     wire.assert_sent(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2)), first_time]);
 }
 
+/// [5.0: MQTT-3.3.2-7]
 #[test]
 fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
     // The server's aliases.
@@ -44,6 +46,7 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
     assert_eq!(events, [protocol_error(ProtocolError::UnknownTopicAlias)]);
 }
 
+/// [5.0: MQTT-3.3.2-10]
 #[test]
 fn mqtt_3_3_2_10_every_alias_up_to_the_maximum_is_accepted() {
     const MAXIMUM: u16 = 300;
@@ -62,6 +65,7 @@ fn mqtt_3_3_2_10_every_alias_up_to_the_maximum_is_accepted() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-3.3.4-1]
 #[test]
 fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     let mut wire = Wire::connected(v5());
@@ -73,6 +77,7 @@ fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     wire.assert_sent(&[PubRec::new(id(2)).into()]);
 }
 
+/// [5.0: MQTT-3.3.4-7]
 #[test]
 fn mqtt_3_3_4_7_at_most_receive_maximum() {
     let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(3)));
@@ -99,6 +104,7 @@ fn mqtt_3_3_4_7_at_most_receive_maximum() {
     assert_eq!(wire.client.in_flight(), 65_535);
 }
 
+/// [5.0: MQTT-3.3.4-8]
 #[test]
 fn mqtt_3_3_4_8_a_full_window_delays_messages_alone() {
     let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(1)));

@@ -50,6 +50,7 @@ fn section_4_4_an_unacknowledged_message_is_recognised_by_its_packet_identifier(
     }
 }
 
+/// [5.0: MQTT-2.2.1-4]
 #[test]
 fn mqtt_2_2_1_4_new_messages_take_an_unused_identifier() {
     let mut wire = connected();
@@ -69,6 +70,7 @@ fn mqtt_2_2_1_4_new_messages_take_an_unused_identifier() {
     assert_eq!(wire.server.packet_ids_in_use(), 3);
 }
 
+/// [5.0: MQTT-2.2.1-5]
 #[test]
 fn mqtt_2_2_1_5_acknowledgements_repeat_the_identifier() {
     let mut wire = connected();
@@ -90,6 +92,7 @@ fn mqtt_2_2_1_5_acknowledgements_repeat_the_identifier() {
 
 // Section 3.3: PUBLISH.
 
+/// [5.0: MQTT-3.3.1-1]
 #[test]
 fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     let mut wire = connected();
@@ -109,6 +112,7 @@ fn aliased<'a>(topic: &'a str, payload: &'a str, alias: u16, qos: QoS, number: u
     Publish { topic, properties, ..publish(payload, delivery(qos, number)) }.into()
 }
 
+/// [5.0: MQTT-3.3.2-7]
 #[test]
 fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
     let config = ServerConfig { topic_alias_maximum: 5, topic_aliases: 5, ..config() };
@@ -130,6 +134,7 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
     assert_eq!(wire.receive(&[aliased("", "3", 1, QOS_0, 0)]), [protocol_error(ProtocolError::UnknownTopicAlias)]);
 }
 
+/// [5.0: MQTT-3.3.2-12]
 #[test]
 fn mqtt_3_3_2_12_every_alias_up_to_the_maximum_is_accepted() {
     for maximum in [1, 10, u16::MAX] {
@@ -142,6 +147,7 @@ fn mqtt_3_3_2_12_every_alias_up_to_the_maximum_is_accepted() {
     }
 }
 
+/// [5.0: MQTT-3.3.4-1]
 #[test]
 fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     let mut wire = connected();
@@ -153,6 +159,7 @@ fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     wire.assert_sent(&[PubRec::new(id(2)).into()]);
 }
 
+/// [5.0: MQTT-3.3.4-9]
 #[test]
 fn mqtt_3_3_4_9_at_most_receive_maximum() {
     let mut wire = Wire::connected(config(), &receive_maximum(3));
@@ -179,6 +186,7 @@ fn mqtt_3_3_4_9_at_most_receive_maximum() {
     assert_eq!(wire.server.in_flight(), 65_535);
 }
 
+/// [5.0: MQTT-3.3.4-10]
 #[test]
 fn mqtt_3_3_4_10_a_full_window_delays_messages_alone() {
     let mut wire = Wire::connected(config(), &receive_maximum(1));
@@ -234,11 +242,13 @@ fn acks_fit(qos: QoS, packet: impl for<'a> Fn(PubAckReasonCode, AckProperties<'a
     }
 }
 
+/// [5.0: MQTT-3.4.2-2, MQTT-3.4.2-3]
 #[test]
 fn mqtt_3_4_2_2_and_mqtt_3_4_2_3_puback_leaves_out_what_is_too_large() {
     acks_fit(QOS_1, |reason_code, properties| PubAck { id: id(7), reason_code, properties }.into());
 }
 
+/// [5.0: MQTT-3.5.2-2, MQTT-3.5.2-3]
 #[test]
 fn mqtt_3_5_2_2_and_mqtt_3_5_2_3_pubrec_leaves_out_what_is_too_large() {
     acks_fit(QOS_2, |reason_code, properties| PubRec { id: id(7), reason_code, properties }.into());
@@ -246,6 +256,7 @@ fn mqtt_3_5_2_2_and_mqtt_3_5_2_3_pubrec_leaves_out_what_is_too_large() {
 
 /// PUBREL and PUBCOMP never have a Reason String or User Properties: not on success, not for an unknown identifier, not
 /// when sent again.
+/// [5.0: MQTT-3.6.2-2, MQTT-3.6.2-3, MQTT-3.7.2-2, MQTT-3.7.2-3]
 #[test]
 fn mqtt_3_6_2_2_mqtt_3_6_2_3_mqtt_3_7_2_2_and_mqtt_3_7_2_3_pubrel_and_pubcomp_are_bare() {
     for limit in [5, 8, 1000_u32] {
@@ -275,6 +286,7 @@ fn mqtt_3_6_2_2_mqtt_3_6_2_3_mqtt_3_7_2_2_and_mqtt_3_7_2_3_pubrel_and_pubcomp_ar
 
 // Section 4.3: delivery.
 
+/// [5.0: MQTT-4.3.1-1]
 #[test]
 fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     let mut wire = Wire::connected(ServerConfig { store_qos_0: true, ..config() }, &v5());
@@ -293,6 +305,7 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     wire.assert_sent(&[connack(true)]);
 }
 
+/// [5.0: MQTT-4.3.2-1, MQTT-4.3.2-2]
 #[test]
 fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_without_dup() {
     let mut wire = connected();
@@ -314,6 +327,7 @@ fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_with
     wire.assert_sent(&[connack(true), published("waited", delivery(QOS_1, 1))]);
 }
 
+/// [5.0: MQTT-4.3.2-3]
 #[test]
 fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
     let mut wire = connected();
@@ -331,6 +345,7 @@ fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-4.3.2-4]
 #[test]
 fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = manual();
@@ -342,6 +357,7 @@ fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_ownership_is_accepted() {
     wire.assert_sent(&[PubAck::new(id(77)).into()]);
 }
 
+/// [5.0: MQTT-4.3.2-5]
 #[test]
 fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
     for mut wire in [connected(), manual()] {
@@ -357,6 +373,7 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
     }
 }
 
+/// [5.0: MQTT-4.3.3-1, MQTT-4.3.3-2]
 #[test]
 fn mqtt_4_3_3_1_and_mqtt_4_3_3_2_qos_2_begins_with_an_unused_identifier_and_without_dup() {
     let mut wire = connected();
@@ -374,6 +391,7 @@ fn mqtt_4_3_3_1_and_mqtt_4_3_3_2_qos_2_begins_with_an_unused_identifier_and_with
     assert!(ids.len() == 2 && ids[0] != ids[1] && !ids.contains(&1) && !ids.contains(&2), "{ids:?}");
 }
 
+/// [5.0: MQTT-4.3.3-3]
 #[test]
 fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
     let mut wire = connected();
@@ -390,6 +408,7 @@ fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
     wire.assert_sent(&[PubRel::new(id(1)).into()]);
 }
 
+/// [5.0: MQTT-4.3.3-4]
 #[test]
 fn mqtt_4_3_3_4_pubrec_without_an_error_is_answered_by_pubrel() {
     for &reason_code in PubAckReasonCode::ALL {
@@ -407,6 +426,7 @@ fn mqtt_4_3_3_4_pubrec_without_an_error_is_answered_by_pubrel() {
     }
 }
 
+/// [5.0: MQTT-4.3.3-5]
 #[test]
 fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
     let mut wire = connected();
@@ -424,6 +444,7 @@ fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-4.3.3-6]
 #[test]
 fn mqtt_4_3_3_6_no_publish_after_pubrel() {
     let mut wire = connected();
@@ -438,6 +459,7 @@ fn mqtt_4_3_3_6_no_publish_after_pubrel() {
     }
 }
 
+/// [5.0: MQTT-4.3.3-7]
 #[test]
 fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
     let mut wire = connected();
@@ -456,6 +478,7 @@ fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
     assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(token)]);
 }
 
+/// [5.0: MQTT-4.3.3-8]
 #[test]
 fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = manual();
@@ -467,6 +490,7 @@ fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
     wire.assert_sent(&[PubRec::new(id(77)).into()]);
 }
 
+/// [5.0: MQTT-4.3.3-9]
 #[test]
 fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     let mut wire = manual();
@@ -478,6 +502,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     }
 }
 
+/// [5.0: MQTT-4.3.3-10]
 #[test]
 fn mqtt_4_3_3_10_before_pubrel_a_duplicate_is_acknowledged_and_not_delivered() {
     let mut wire = connected();
@@ -489,6 +514,7 @@ fn mqtt_4_3_3_10_before_pubrel_a_duplicate_is_acknowledged_and_not_delivered() {
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
 }
 
+/// [5.0: MQTT-4.3.3-11]
 #[test]
 fn mqtt_4_3_3_11_pubrel_is_answered_by_pubcomp() {
     let mut wire = connected();
@@ -498,6 +524,7 @@ fn mqtt_4_3_3_11_pubrel_is_answered_by_pubcomp() {
     wire.assert_sent(&[PubComp::new(id(4000)).into()]);
 }
 
+/// [5.0: MQTT-4.3.3-12]
 #[test]
 fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
     let mut wire = connected();
@@ -508,6 +535,7 @@ fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
     }
 }
 
+/// [5.0: MQTT-4.3.3-13]
 #[test]
 fn mqtt_4_3_3_13_the_delivery_of_an_expired_message_is_completed() {
     let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
@@ -522,6 +550,7 @@ fn mqtt_4_3_3_13_the_delivery_of_an_expired_message_is_completed() {
 
 // Section 4.4: retransmission.
 
+/// [5.0: MQTT-4.4.0-1]
 #[test]
 fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
     let mut wire = connected();
@@ -550,6 +579,7 @@ fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
     wire.assert_sent(&[connack(false)]);
 }
 
+/// [5.0: MQTT-4.4.0-2]
 #[test]
 fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
     let mut wire = connected();
@@ -569,6 +599,7 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
 
 // Section 4.9: flow control.
 
+/// [5.0: MQTT-4.9.0-1]
 #[test]
 fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
     for (ours, theirs) in [(10, 1), (1, 10), (3, 3), (65_535, 65_535)] {
@@ -588,6 +619,7 @@ fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
     }
 }
 
+/// [5.0: MQTT-4.9.0-2]
 #[test]
 fn mqtt_4_9_0_2_each_publish_takes_quota() {
     let mut wire = Wire::connected(config(), &receive_maximum(2));
@@ -608,6 +640,7 @@ fn mqtt_4_9_0_2_each_publish_takes_quota() {
     assert_eq!((done, wire.server.queued()), (20, 0));
 }
 
+/// [5.0: MQTT-4.9.0-3]
 #[test]
 fn mqtt_4_9_0_3_without_quota_all_else_is_handled() {
     let mut wire = Wire::connected(config(), &receive_maximum(1));

@@ -15,6 +15,7 @@ use crate::server::{
     disconnected, id, protocol_error, publish, published, subscription, v5, v5_with, will,
 };
 
+/// [5.0: U-3.2.2.3.4-b]
 #[test]
 fn section_3_2_2_3_4_b_a_message_above_the_maximum_qos() {
     for (maximum_qos, qos) in [(QOS_0, QOS_1), (QOS_0, QOS_2), (QOS_1, QOS_2)] {
@@ -26,6 +27,7 @@ fn section_3_2_2_3_4_b_a_message_above_the_maximum_qos() {
     }
 }
 
+/// [5.0: U-3.2.2.3.5-b]
 #[test]
 fn section_3_2_2_3_5_b_a_retained_message_without_retain_available() {
     for qos in [QOS_0, QOS_1, QOS_2] {
@@ -36,6 +38,7 @@ fn section_3_2_2_3_5_b_a_retained_message_without_retain_available() {
     }
 }
 
+/// [5.0: U-3.2.2.3.6]
 #[test]
 fn section_3_2_2_3_6_a_packet_above_the_server_maximum() {
     let large = "x".repeat(100);
@@ -78,6 +81,7 @@ fn not_available(config: ServerConfig, filters: &[&str], identifier: Option<u32>
     }
 }
 
+/// [5.0: U-3.2.2.3.11]
 #[test]
 fn section_3_2_2_3_11_a_wildcard_subscription_where_not_available() {
     let without = || ServerConfig { wildcard_subscription_available: false, ..config() };
@@ -89,6 +93,7 @@ fn section_3_2_2_3_11_a_wildcard_subscription_where_not_available() {
     not_available(without(), &["a", "b/c", "$share/g/a"], Some(1), None);
 }
 
+/// [5.0: U-3.2.2.3.12]
 #[test]
 fn section_3_2_2_3_12_a_subscription_identifier_where_not_available() {
     let without = || ServerConfig { subscription_identifiers_available: false, ..config() };
@@ -97,6 +102,7 @@ fn section_3_2_2_3_12_a_subscription_identifier_where_not_available() {
     not_available(config(), &["a"], Some(1), None);
 }
 
+/// [5.0: U-3.2.2.3.13]
 #[test]
 fn section_3_2_2_3_13_a_shared_subscription_where_not_available() {
     let without = || ServerConfig { shared_subscription_available: false, ..config() };
@@ -109,6 +115,7 @@ fn section_3_2_2_3_13_a_shared_subscription_where_not_available() {
 }
 
 /// The embedding program can refuse the message in each of two ways.
+/// [5.0: U-3.3.2.3.2]
 #[test]
 fn section_3_3_2_3_2_a_payload_that_is_not_utf_8_can_be_refused() {
     let properties = PublishProperties { payload_format_indicator: Some(PayloadFormat::Utf8), ..Default::default() };
@@ -133,6 +140,7 @@ fn aliased<'a>(topic: &'a str, payload: &'a str, alias: u16) -> Packet<'a> {
     Publish { topic, properties, ..publish(payload, delivery(QOS_0, 0)) }.into()
 }
 
+/// [5.0: U-3.3.2.3.4-a]
 #[test]
 fn section_3_3_2_3_4_a_an_alias_out_of_range() {
     for maximum in [0, 1, 10] {
@@ -147,6 +155,7 @@ fn section_3_3_2_3_4_a_an_alias_out_of_range() {
     wire.assert_sent(&[disconnect(DisconnectReasonCode::TopicAliasInvalid)]);
 }
 
+/// [5.0: U-3.3.2.3.4-b]
 #[test]
 fn section_3_3_2_3_4_b_an_alias_that_was_never_set() {
     let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: 10, ..config() }, &v5());
@@ -155,6 +164,7 @@ fn section_3_3_2_3_4_b_an_alias_that_was_never_set() {
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ProtocolError)]);
 }
 
+/// [5.0: U-3.3.2.3.4-c]
 #[test]
 fn section_3_3_2_3_4_c_an_alias_can_be_set_again() {
     let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: 10, ..config() }, &v5());
@@ -169,6 +179,7 @@ fn section_3_3_2_3_4_c_an_alias_can_be_set_again() {
     assert_eq!(topics, ["a", "a", "b", "b"]);
 }
 
+/// [5.0: U-3.3.4-a]
 #[test]
 fn section_3_3_4_a_more_than_the_server_receive_maximum() {
     let config = ServerConfig { receive_maximum: 2.try_into().unwrap(), manual_acks: true, ..config() };
@@ -190,6 +201,7 @@ fn section_3_3_4_a_more_than_the_server_receive_maximum() {
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ReceiveMaximumExceeded)]);
 }
 
+/// [5.0: U-3.6.2]
 #[test]
 fn section_3_6_2_an_unknown_identifier_is_no_error() {
     let mut wire = Wire::lasting(Version::V5);
@@ -208,6 +220,7 @@ fn section_3_6_2_an_unknown_identifier_is_no_error() {
     assert!(wire.server.is_connected());
 }
 
+/// [5.0: U-3.14.2.2.2-a]
 #[test]
 fn section_3_14_2_2_2_a_an_expiry_interval_for_a_session_without_one() {
     for asked in [None, Some(0), Some(10)] {
@@ -230,6 +243,7 @@ fn section_3_14_2_2_2_a_an_expiry_interval_for_a_session_without_one() {
     }
 }
 
+/// [5.0: U-3.15.1]
 #[test]
 fn section_3_15_1_unrequested_auth_is_a_protocol_error() {
     use AuthReasonCode::{ContinueAuthentication, ReAuthenticate, Success};
@@ -265,6 +279,7 @@ fn section_3_15_1_unrequested_auth_is_a_protocol_error() {
     }
 }
 
+/// [5.0: U-4.9]
 #[test]
 fn section_4_9_the_quota_returns_to_its_maximum_and_no_further() {
     let connect = v5_with(ConnectProperties { receive_maximum: 2.try_into().ok(), ..Default::default() });
@@ -286,6 +301,7 @@ fn section_4_9_the_quota_returns_to_its_maximum_and_no_further() {
     assert_eq!(wire.server.in_flight(), 2);
 }
 
+/// [5.0: U-4.9-b]
 #[test]
 fn section_4_9_b_the_quota_of_a_resumed_connection() {
     let mut wire = Wire::lasting(Version::V5);
