@@ -45,6 +45,27 @@ fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
     }
 }
 
+/// The copies that go to many clients are encoded once, whatever the limits of each client are.
+/// [5.0: MQTT-3.1.2-24, MQTT-3.1.2-25]
+#[test]
+fn mqtt_3_1_2_24_and_mqtt_3_1_2_25_nothing_above_the_maximum_packet_size() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut net = Net::plain();
+        let (client, usual) = (net.client(Version::V5, "client"), net.client(Version::V5, "usual"));
+        let mut connect = named(Version::V5, "small");
+        connect.properties.maximum_packet_size = 20.try_into().ok();
+        let small = net.connect(&connect);
+        for peer in [usual, small] {
+            net.subscribe(peer, "a", QoS::AtMostOnce);
+        }
+        let payloads = ["x".repeat(14), "x".repeat(15), "x".repeat(5000), "after".into()];
+        payloads.iter().for_each(|payload| net.publish(client, "a", payload, qos));
+        let lines: Vec<_> = payloads.iter().map(|payload| format!("a: {payload}")).collect();
+        assert_eq!(net.received(usual), lines);
+        assert_eq!(net.received(small), [&*lines[0], &*lines[3]]);
+    }
+}
+
 /// [3.1.1: MQTT-3.1.3-6; 5.0: MQTT-3.1.3-6, MQTT-3.1.3-7, MQTT-3.2.2-16]
 #[test]
 fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
@@ -161,6 +182,26 @@ fn mqtt_3_3_4_2_mqtt_3_3_5_1_overlapping_subscriptions_deliver_the_highest_qos()
         net.hold_acks(watcher);
         net.publish(client, "a/b", "1", QoS::ExactlyOnce);
         assert_eq!(net.received(watcher), ["a/b: 1 q2"]);
+    }
+}
+
+/// [3.1.1: MQTT-3.3.5-1; 5.0: MQTT-3.3.4-2]
+#[test]
+fn mqtt_3_3_4_2_and_mqtt_3_3_5_1_the_highest_qos_counts_whichever_filter_has_it() {
+    let all = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+    for (version, first, second) in
+        BOTH.into_iter().flat_map(|version| all.into_iter().flat_map(move |first| all.map(|qos| (version, first, qos))))
+    {
+        for filters in [["a/#", "a/b"], ["a/+", "a/b"], ["#", "a/+"]] {
+            let mut net = Net::plain();
+            let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+            net.subscribe(watcher, filters[0], first);
+            net.subscribe(watcher, filters[1], second);
+            net.hold_acks(watcher);
+            net.publish(client, "a/b", "1", QoS::ExactlyOnce);
+            let expected = ["a/b: 1", "a/b: 1 q1", "a/b: 1 q2"][usize::from(first.max(second).value())];
+            assert_eq!(net.received(watcher), [expected], "{filters:?} with {first} and {second}");
+        }
     }
 }
 

@@ -31,6 +31,22 @@ fn mqtt_3_3_1_5_and_mqtt_3_3_1_7_the_last_retained_message_is_stored_with_its_qo
     }
 }
 
+/// A large payload is stored separately.
+/// [3.1.1: MQTT-3.3.1-5; 5.0: MQTT-3.3.1-5]
+#[test]
+fn mqtt_3_3_1_5_a_large_message_is_retained_like_a_small_one() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let client = net.client(version, "client");
+        let (first, second) = ("1".repeat(10_000), "2".repeat(10_000));
+        for payload in ["small", &first, &second] {
+            net.retain(client, "a", payload, QoS::AtLeastOnce);
+            assert_eq!(net.broker.status().retained, 1);
+            assert_eq!(retained(&mut net, version, "a"), [format!("a: {payload} q1 retained")]);
+        }
+    }
+}
+
 /// [3.1.1: MQTT-3.3.1-10, MQTT-3.3.1-11; 5.0: MQTT-3.3.1-6, MQTT-3.3.1-7]
 #[test]
 fn mqtt_3_3_1_6_mqtt_3_3_1_7_mqtt_3_3_1_10_and_mqtt_3_3_1_11_an_empty_payload_removes_it_and_is_forwarded() {

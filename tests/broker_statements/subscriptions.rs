@@ -91,6 +91,25 @@ fn mqtt_3_8_4_3_and_mqtt_3_8_4_4_a_second_subscribe_replaces_and_loses_nothing()
     }
 }
 
+/// [5.0: MQTT-3.8.4-3]
+#[test]
+fn mqtt_3_8_4_3_a_second_subscribe_replaces_the_identifier_and_the_options() {
+    let mut net = Net::plain();
+    let (client, watcher) = (net.client(Version::V5, "client"), net.client(Version::V5, "watcher"));
+    let first = Subscription::new("a", QoS::AtMostOnce).unwrap();
+    let second = Subscription { no_local: true, retain_as_published: true, ..first };
+    net.subscribe_on(watcher, &first, 1);
+    net.publish(watcher, "a", "1", QoS::AtMostOnce);
+    assert_eq!(net.received(watcher), ["a: 1 #1"]);
+    net.subscribe_on(watcher, &second, 2);
+    net.publish(watcher, "a", "2", QoS::AtMostOnce);
+    net.retain(client, "a", "3", QoS::AtMostOnce);
+    assert_eq!(net.received(watcher), ["a: 3 retained #2"]);
+    net.subscribe_on(watcher, &Subscription { no_local: false, ..second }, 0);
+    net.publish(watcher, "a", "4", QoS::AtMostOnce);
+    assert_eq!(net.received(watcher), ["a: 3 retained", "a: 4"]);
+}
+
 /// [3.1.1: MQTT-3.8.4-4, MQTT-3.9.3-1; 5.0: MQTT-3.8.4-5, MQTT-3.9.3-1]
 #[test]
 fn mqtt_3_8_4_4_and_mqtt_3_8_4_5_several_filters_are_as_several_subscribe_packets() {

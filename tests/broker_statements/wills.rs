@@ -41,6 +41,25 @@ fn mqtt_3_1_2_8_a_will_is_published_unless_disconnect_removes_it() {
     assert!(net.received(watcher).is_empty(), "once");
 }
 
+/// The session ends before the Will Delay Interval has passed.
+/// [5.0: MQTT-3.1.2-8]
+#[test]
+fn mqtt_3_1_2_8_a_will_is_published_when_its_session_ends() {
+    let mut net = Net::plain();
+    let watcher = net.client(Version::V5, "watcher");
+    net.subscribe(watcher, "#", QoS::ExactlyOnce);
+    let mut connect = Connect { will: Some(will("gone", 100)), ..named(Version::V5, "client") };
+    connect.properties.session_expiry_interval = Some(10);
+    let client = net.connect(&connect);
+    net.lose(client);
+    net.wait(9);
+    assert!(net.received(watcher).is_empty());
+    net.wait(1);
+    assert_eq!(net.received(watcher), ["will: gone"]);
+    net.wait(1000);
+    assert!(net.received(watcher).is_empty(), "once");
+}
+
 /// [3.1.1: MQTT-3.1.2-12]
 #[test]
 fn mqtt_3_1_2_12_without_a_will_nothing_is_published() {
