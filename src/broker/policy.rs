@@ -22,6 +22,9 @@ use crate::session::{ReceivedMessage, Will};
 pub struct ConnectionId(Key);
 
 impl ConnectionId {
+    /// An id that matches no connection: a slab does not get to this index.
+    pub(super) const NONE: Self = Self(Key { index: u32::MAX, generation: u32::MAX });
+
     pub(super) const fn new(key: Key) -> Self {
         Self(key)
     }

@@ -3,18 +3,18 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use bytes::Buf;
-
 use super::account::StoredMessages;
 use super::jobs::turns::PrincipalIndex;
 use super::mount::MountPoint;
 use super::policy::{Client, ConnectionId};
+use super::ready::KnownOutput;
 use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
 use super::slab::Slab;
 use crate::codec::{QoS, Subscription, Version};
 use crate::heap_size::ARC;
 use crate::server::ServerSession;
+use crate::session::Transmit;
 use crate::sync::Arc;
 use crate::time::Instant;
 
@@ -22,7 +22,8 @@ use crate::time::Instant;
 // The fields that a delivery reads come first, so that they share cache lines.
 #[derive(Clone)]
 pub(super) struct Session {
-    connection: Option<ConnectionId>,
+    /// [`ConnectionId::NONE`] without a connection, which is smaller than an `Option`.
+    connection: ConnectionId,
     /// Whether the session is among those that are looked at before the call returns.
     is_changed: bool,
     /// Whether input was left because too much output waits to be written.
@@ -64,6 +65,8 @@ pub(super) struct Session {
     rest_of_heap: u32,
     /// Bytes that were written on this connection when they were last counted, modulo 2^32.
     counted_sent: u32,
+    /// How much of the output on this connection the caller knows.
+    known_output: KnownOutput,
 }
 
 /// What few sessions have.
@@ -96,7 +99,7 @@ const _: () = assert!(core::mem::size_of::<usize>() != 8 || core::mem::size_of::
 impl Session {
     pub(super) const fn new(server: ServerSession) -> Self {
         Self {
-            connection: None,
+            connection: ConnectionId::NONE,
             is_changed: false,
             is_held: false,
             is_busy: false,
@@ -118,6 +121,7 @@ impl Session {
             counted_heap: 0,
             rest_of_heap: 0,
             counted_sent: 0,
+            known_output: KnownOutput::NONE,
         }
     }
 
@@ -146,8 +150,14 @@ impl Session {
         self.server.client_id()
     }
 
-    pub(super) const fn connection(&self) -> Option<ConnectionId> {
-        self.connection
+    #[inline]
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        self.has_connection().then_some(self.connection)
+    }
+
+    #[inline]
+    pub(super) fn has_connection(&self) -> bool {
+        self.connection != ConnectionId::NONE
     }
 
     /// Whether the session is that of a subscription of the embedding program.
@@ -198,7 +208,7 @@ impl Session {
 
     /// The client as the policy is shown it, if it is connected.
     pub(super) fn client(&self) -> Option<Client<'_>> {
-        let connection = self.connection?;
+        let connection = self.connection()?;
         let user_name = self.user_name.as_deref();
         Some(Client { connection, id: self.server.client_id(), user_name, version: self.server.version() })
     }
@@ -386,10 +396,18 @@ impl Session {
         is_released
     }
 
-    /// The connection, if output waits to be written.
+    /// The connection, if output waits to be written that the caller does not know of. From here on it does.
     #[inline]
     pub(super) fn connection_to_write(&mut self) -> Option<ConnectionId> {
-        self.connection.filter(|_| self.server.transmit().has_remaining())
+        self.connection().filter(|_| self.known_output.update(self.server.transmit()))
+    }
+
+    /// The output, for the caller, who knows it from here on.
+    #[inline]
+    pub(super) fn output(&mut self) -> &mut Transmit {
+        let output = self.server.transmit();
+        self.known_output.update(output);
+        output
     }
 
     /// The time when the session's timer has to run, if that is before the timer runs anyway.
@@ -412,7 +430,7 @@ impl Session {
 
     /// A client was accepted into the session, which is resumed or new.
     pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>, mount: Option<MountPoint>) {
-        self.connection = Some(connection);
+        self.connection = connection;
         self.is_settled = false;
         let owner = if self.server.is_resumed() { self.owner() } else { user_name.as_ref() };
         let other_owner = (owner != user_name.as_ref()).then(|| owner.cloned());
@@ -421,6 +439,7 @@ impl Session {
         self.set_plain();
         self.user_name = user_name;
         self.counted_sent = 0;
+        self.known_output = KnownOutput::NONE;
     }
 
     /// The session has no connection any more; returns whether it had one.
@@ -431,7 +450,7 @@ impl Session {
         if let Some(walk) = &mut self.walk {
             walk.disconnected();
         }
-        self.connection.take().is_some()
+        core::mem::replace(&mut self.connection, ConnectionId::NONE) != ConnectionId::NONE
     }
 
     /// The retained messages that the session is still to get; empty if there were none.
@@ -486,7 +505,7 @@ impl Session {
     /// counted: what their number and size were then, and what they are now.
     #[inline]
     pub(super) fn recount_window(&mut self) -> Option<((u32, u32), (u32, u32))> {
-        if !self.is_window || self.connection.is_none() || self.server.has_queued() {
+        if !self.is_window || !self.has_connection() || self.server.has_queued() {
             return None;
         }
         let new = self.server.stored();
@@ -505,7 +524,7 @@ impl Session {
     pub(super) fn recount(&mut self) -> (StoredMessages, StoredMessages) {
         let old = self.counted();
         self.counted = self.server.stored();
-        self.is_window = self.connection.is_some() && !self.server.has_queued();
+        self.is_window = self.has_connection() && !self.server.has_queued();
         self.is_settled &= self.is_window;
         (old, self.counted())
     }
@@ -521,7 +540,7 @@ impl Session {
     pub(super) fn recount_heap(&mut self) -> (u32, u32) {
         let has_more = self.server.has_more_heap();
         self.rest_of_heap = self.rest(has_more);
-        self.is_settled = self.is_plain && self.is_window && self.connection.is_some() && !has_more;
+        self.is_settled = self.is_plain && self.is_window && self.has_connection() && !has_more;
         self.recount_buffers().unwrap_or((self.counted_heap, self.counted_heap))
     }
 
