@@ -131,9 +131,11 @@ impl Session {
         Self { rare, is_plain: false, ..Self::new(server) }
     }
 
-    /// A session that is restored, with the user who has begun it.
-    pub(super) fn restored(server: ServerSession, owner: Option<Arc<str>>) -> Self {
-        Self { user_name: owner, ..Self::new(server) }
+    /// A session that is restored, with the user who has begun it, and the topic under which its client lives.
+    pub(super) fn restored(server: ServerSession, owner: Option<Arc<str>>, mount: Option<MountPoint>) -> Self {
+        let is_plain = mount.is_none();
+        let rare = mount.map(|mount| Box::new(Rare { mount: Some(mount), ..Rare::default() }));
+        Self { user_name: owner, rare, is_plain, ..Self::new(server) }
     }
 
     #[inline]
@@ -171,16 +173,10 @@ impl Session {
         self.rare.as_deref().and_then(|rare| rare.mount.as_ref())
     }
 
-    /// Whether the client lives under this topic: a session with subscriptions keeps its mount point.
-    pub(super) fn has_mount(&self, mount: Option<&MountPoint>) -> bool {
-        self.subscriptions.is_empty() || self.mount() == mount
-    }
-
-    /// Sets the topic under which the client of a restored session lives.
-    pub(super) fn set_mount(&mut self, mount: MountPoint) {
-        self.rare.get_or_insert_default().mount = Some(mount);
-        self.set_plain();
-        self.is_settled = false;
+    /// Whether the session goes on with a client that lives under this topic: one with subscriptions or messages keeps its mount
+    /// point.
+    pub(super) fn fits_mount(&self, mount: Option<&MountPoint>) -> bool {
+        self.mount() == mount || (self.subscriptions.is_empty() && self.server.stored().0 == 0)
     }
 
     /// Whether there is somebody now who takes messages: the client is connected, or it is the embedding program.
