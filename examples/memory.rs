@@ -6,26 +6,24 @@
 //!
 //! A transport is anything that moves bytes in order: here a channel of chunks for each direction.
 
-use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Counters, Origin};
+use bytes::Bytes;
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Counters, Host, Origin};
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::Disconnect;
 use mqtt_sansio::{Instant, Message, QoS, StdClock, Subscription};
 
 fn main() -> Result<()> {
-    let (events, inbox) = channel();
-    let broker = Broker::new(BrokerConfig::default(), AllowAll);
-    let mut host = Host { clock: StdClock::new(), broker, connections: BTreeMap::new() };
-    let (display, thermometer) = (host.attach(&events), host.attach(&events));
-    drop(events); // the broker ends with its last client
+    let (clock, (to_broker, events)) = (StdClock::new(), channel());
+    let mut host = Host::new(Broker::new(BrokerConfig::default(), AllowAll));
+    let [display, thermometer] = [(); 2].map(|()| attach(clock, &mut host, &to_broker));
+    drop(to_broker); // the broker ends with its last client
     let counters = thread::scope(|scope| {
-        let host = scope.spawn(move || host.run(&inbox));
+        let host = scope.spawn(move || run(clock, host, &events));
         let display = scope.spawn(move || show(display, 3));
         measure(thermometer, &[("hall", "18.0"), ("kitchen", "21.5"), ("attic", "12.5")])?;
         display.join().map_err(|_| anyhow!("the display has panicked"))??;
@@ -71,14 +69,14 @@ fn measure(transport: Transport, readings: &[(&str, &str)]) -> Result<()> {
 }
 
 /// A chunk of bytes from a client; `None` at the end of its transport.
-type Event = (ConnectionId, Option<Vec<u8>>);
+type Event = (ConnectionId, Option<Bytes>);
 
 /// A transport, as its client uses it.
 struct Transport {
     clock: StdClock,
     id: ConnectionId,
     to_broker: Sender<Event>,
-    from_broker: Receiver<Vec<u8>>,
+    from_broker: Receiver<Bytes>,
 }
 
 impl Transport {
@@ -98,7 +96,7 @@ impl Transport {
                 handle(client, clock.now(), action)?;
             }
             received.drain(..received.len() - input.len()); // the rest is an incomplete packet
-            to_broker.send((id, Some(take(client.transmit()))))?;
+            to_broker.send((id, Some(client.transmit().take_all())))?;
             if is_over {
                 client.closed(clock.now());
                 return Ok(to_broker.send((id, None))?);
@@ -112,74 +110,27 @@ impl Transport {
     }
 }
 
-/// A broker, and its connections.
-struct Host {
-    clock: StdClock,
-    broker: Broker<AllowAll>,
-    connections: BTreeMap<ConnectionId, Connection>,
+/// Makes a transport between the broker and a new client.
+fn attach(clock: StdClock, host: &mut Host<AllowAll, Sender<Bytes>>, events: &Sender<Event>) -> Transport {
+    let (to_client, from_broker) = channel();
+    let id = host.open(clock.now(), Origin::UNKNOWN, to_client);
+    Transport { clock, id, to_broker: events.clone(), from_broker }
 }
 
-/// A transport, as the broker uses it.
-struct Connection {
-    to_client: Sender<Vec<u8>>,
-    /// Bytes that the broker has not taken yet.
-    received: Vec<u8>,
-}
-
-impl Host {
-    /// Makes a transport between the broker and a new client.
-    fn attach(&mut self, events: &Sender<Event>) -> Transport {
-        let (to_client, from_broker) = channel();
-        let id = self.broker.open(self.clock.now(), Origin::UNKNOWN);
-        self.connections.insert(id, Connection { to_client, received: Vec::new() });
-        Transport { clock: self.clock, id, to_broker: events.clone(), from_broker }
-    }
-
-    /// Runs the broker until all clients are gone.
-    fn run(mut self, inbox: &Receiver<Event>) -> Counters {
-        let clock = self.clock;
-        loop {
-            match inbox.recv_timeout(wait(&clock, self.broker.deadline())) {
-                Ok((id, Some(bytes))) => self.receive(clock.now(), id, &bytes),
-                Ok((id, None)) => self.close(clock.now(), id),
-                Err(RecvTimeoutError::Timeout) => self.broker.poll(clock.now()),
-                Err(RecvTimeoutError::Disconnected) => return *self.broker.counters(),
-            }
-            while let Some(id) = self.broker.next_ready() {
-                let bytes = take(self.broker.transmit(id));
-                if let Some(connection) = self.connections.get(&id) {
-                    let _ = connection.to_client.send(bytes); // a client that is gone has sent `None`
-                }
-                self.receive(clock.now(), id, &[]); // the connection may take the rest of its input now
-                if self.broker.is_over(id) {
-                    self.close(clock.now(), id);
-                }
-            }
+/// Runs the broker until all clients are gone.
+fn run(clock: StdClock, mut host: Host<AllowAll, Sender<Bytes>>, events: &Receiver<Event>) -> Counters {
+    loop {
+        match events.recv_timeout(wait(&clock, host.deadline())) {
+            Ok((id, Some(bytes))) => host.receive(clock.now(), id, &bytes),
+            Ok((id, None)) => drop(host.closed(clock.now(), id)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return *host.broker().counters(),
         }
-    }
-
-    fn receive(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) {
-        let Some(Connection { received, .. }) = self.connections.get_mut(&id) else { return };
-        received.extend_from_slice(bytes);
-        let mut input = &received[..];
-        self.broker.receive(now, id, &mut input);
-        let used = received.len() - input.len();
-        received.drain(..used);
-    }
-
-    fn close(&mut self, now: Instant, id: ConnectionId) {
-        self.connections.remove(&id);
-        self.broker.closed(now, id);
+        host.serve(clock.now(), |to_client, output| to_client.send(output.take_all()));
     }
 }
 
 /// Returns how long to wait for input.
 fn wait(clock: &StdClock, deadline: Option<Instant>) -> Duration {
     deadline.map_or(Duration::MAX, |deadline| clock.until(deadline))
-}
-
-fn take(transmit: &mut impl Buf) -> Vec<u8> {
-    let mut bytes = vec![0; transmit.remaining()];
-    transmit.copy_to_slice(&mut bytes);
-    bytes
 }

@@ -207,6 +207,53 @@ fn a_mount_point_survives_a_crash_after_retained_messages() {
     assert!(net.received(a1).contains(&"x/1: 1 q1".to_owned()));
 }
 
+/// A session may have messages, and no subscriptions any more. They come by the client's names after a crash too, and a client
+/// that comes under another mount point does not get them.
+#[test]
+fn a_mount_point_survives_a_crash_without_subscriptions() {
+    for (mount, is_resumed) in [(Some("t/a"), true), (Some("t/b"), false), (None, false)] {
+        let (mut net, [a1, a2, _, _]) = tenants(BrokerConfig { durable: true, ..config() }, Version::V5);
+        net.subscribe(a1, "x/#", QoS::AtLeastOnce);
+        net.set_reading(a1, false);
+        net.hold_acks(a1);
+        net.publish(a2, "x/1", "1", QoS::AtLeastOnce);
+        net.unsubscribe(a1, &["x/#"]);
+        net.set_reading(a1, true);
+        assert_eq!(net.received(a1), ["x/1: 1 q1", "UNSUBACK 1 00"]);
+        net.lose(a1);
+        for millis in [1000, 2000] {
+            net.crash(at(millis)); // the second time from what the restored broker has stored
+        }
+        assert_eq!(net.broker.status().stored, 1);
+        if let Some(mount) = mount {
+            net.broker.policy_mut().mounts.insert("a1".into(), mount.into());
+        }
+        if is_resumed {
+            let a1 = net.resume(&named(Version::V5, "a1"));
+            assert_eq!(net.received(a1), ["x/1: 1 q1 again"], "{mount:?}");
+        } else {
+            let a1 = net.client(Version::V5, "a1");
+            assert!(net.received(a1).is_empty(), "{mount:?}");
+        }
+    }
+}
+
+/// A session without subscriptions and messages has nothing of a tenant: it goes on under another mount point, and keeps that.
+#[test]
+fn an_empty_session_may_come_under_another_mount_point() {
+    let (mut net, [a1, _, _, root]) = tenants(BrokerConfig { durable: true, ..config() }, Version::V5);
+    net.lose(a1);
+    net.broker.policy_mut().mounts.insert("a1".into(), "t/b".into());
+    let a1 = net.resume(&named(Version::V5, "a1"));
+    net.subscribe(a1, "x", QoS::AtLeastOnce);
+    net.lose(a1);
+    net.publish(root, "t/b/x", "1", QoS::AtLeastOnce);
+    net.crash(at(1000));
+    net.broker.policy_mut().mounts.insert("a1".into(), "t/b".into());
+    let a1 = net.resume(&named(Version::V5, "a1"));
+    assert_eq!(net.received(a1), ["x: 1 q1"]);
+}
+
 #[test]
 fn what_is_too_long_in_full_is_refused() {
     let mut net = Net::plain();

@@ -22,7 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Counters, Origin, Status};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin};
 use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::{Message, QoS, SessionExpiry, StdClock, Subscription};
 use prometheus_client::collector::Collector;
@@ -90,45 +90,24 @@ struct Exporter(Arc<Mutex<Broker<AllowAll>>>);
 
 impl Collector for Exporter {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (Status { memory, .. }, status, counters) = {
+        let (status, counters) = {
             let broker = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let status = broker.status();
-            (status, status, *broker.counters())
+            (broker.status(), *broker.counters())
         };
-        for (name, help, value) in gauges(&status) {
+        for (name, value) in status.entries() {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            let help = "A field of mqtt_sansio::broker::Status";
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
-        let help = "Memory of the broker in bytes";
-        let gauge = ConstGauge::new(i64::try_from(memory.total()).unwrap_or(i64::MAX));
-        gauge.encode(encoder.encode_descriptor("memory_bytes", help, None, gauge.metric_type())?)?;
-        for (name, help, value) in totals(&counters) {
+        for (name, value) in counters.entries() {
             let counter = ConstCounter::new(value);
+            let help = "A field of mqtt_sansio::broker::Counters";
+            // Both have `connections`: those that are open, and all that were opened.
+            let name = if name == "connections" { "connections_opened" } else { name };
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
         Ok(())
     }
-}
-
-fn gauges(status: &Status) -> [(&'static str, &'static str, u64); 5] {
-    [
-        ("clients", "Clients that are connected", status.clients.into()),
-        ("sessions", "Sessions, with a connection and without", status.sessions.into()),
-        ("subscriptions", "Subscriptions", status.subscriptions.into()),
-        ("retained_messages", "Retained messages", status.retained.into()),
-        ("stored_messages", "Messages that are queued or in flight", status.stored),
-    ]
-}
-
-fn totals(counters: &Counters) -> [(&'static str, &'static str, u64); 6] {
-    [
-        ("messages_received", "Messages that clients have published", counters.messages_received),
-        ("messages_forwarded", "Copies that were sent to clients or stored for them", counters.messages_forwarded),
-        ("messages_dropped", "Copies that were not delivered", counters.dropped.total()),
-        ("clients_accepted", "Clients that were accepted", counters.clients_accepted),
-        ("clients_refused", "Clients that were refused", counters.clients_refused),
-        ("protocol_errors", "Connections that ended because of an error of the client", counters.protocol_errors),
-    ]
 }
 
 /// Lets three clients connect, subscribe and publish. The first one is lost again, and misses two messages; the second one has

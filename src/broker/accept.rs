@@ -11,6 +11,7 @@ use super::jobs::resuming::{Resuming, Step};
 use super::jobs::ring::{Job, Order, Progress};
 use super::lifecycle;
 use super::memory_use;
+use super::mount::MountPoint;
 use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Client, ConnectionId, Ended, Notice};
 use super::principal::{Origin, PrincipalName};
@@ -53,7 +54,7 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
     let mount = grant.mount.clone();
     let known = cx.registry.find(cx.sessions, &client_id);
     let goes_on = |session: &Session| {
-        !clean_start && session.server().outlives_connection(now) && session.has_mount(mount.as_ref())
+        !clean_start && session.server().outlives_connection(now) && session.fits_mount(mount.as_ref())
     };
     // Those that have ended take memory until they are taken apart.
     let is_full = known.is_none()
@@ -261,6 +262,7 @@ fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIn
             if !session.is_resumed() {
                 session.set_owner(user_name.clone());
             }
+            session.set_mount_point(mount.as_ref().map(MountPoint::as_bytes));
             session.is_resumed()
         })
     });

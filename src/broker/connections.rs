@@ -8,7 +8,8 @@ use super::jobs::turns::PrincipalIndex;
 use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, DecisionId};
 use super::principal::Origin;
-use super::slab::{Key, Slab};
+use super::ready::KnownOutput;
+use super::slab::Slab;
 use crate::server::{Acceptor, ServerConfig};
 use crate::session::Transmit;
 use crate::sync::Arc;
@@ -52,6 +53,8 @@ pub(super) struct Connecting {
     origin: Origin,
     /// Whether input was left because too many challenges wait to be written.
     is_held: bool,
+    /// How much of the output the caller knows.
+    known_output: KnownOutput,
 }
 
 impl Connection {
@@ -88,6 +91,11 @@ impl Connecting {
         let is_released = self.is_held && !self.acceptor.is_full();
         self.is_held &= !is_released;
         is_released
+    }
+
+    /// Whether output waits to be written that the caller does not know of. From here on it does.
+    pub(super) fn has_new_output(&mut self) -> bool {
+        self.known_output.update(self.acceptor.transmit())
     }
 
     pub(super) const fn acceptor(&mut self) -> &mut Acceptor {
@@ -196,13 +204,14 @@ impl Connections {
                 scheduled: Instant::NEVER,
                 origin,
                 is_held: false,
+                known_output: KnownOutput::NONE,
             })),
             None => State::Over(Transmit::default()),
         };
         match self.slab.insert(Connection { state, pending: None, turn: InputTurn::new(principal), counted: 0 }) {
             Some(key) => ConnectionId::new(key),
             // The slab is full (2^32 connections): return an id that matches no connection.
-            None => ConnectionId::new(Key { index: u32::MAX, generation: u32::MAX }),
+            None => ConnectionId::NONE,
         }
     }
 
@@ -256,6 +265,7 @@ impl Connections {
         match self.slab.get_mut_by_key(id.key()).map(|connection| &mut connection.state) {
             Some(State::Connecting(connecting)) => {
                 let is_released = connecting.take_released();
+                connecting.has_new_output(); // the caller knows it from here on
                 Output::Connection { transmit: connecting.acceptor.transmit(), is_released }
             }
             Some(State::Attached(index)) => Output::Session(*index),

@@ -4,6 +4,11 @@
 //! published; `Sessions::drop_stored`, if it is an [`AbandonReason`](crate::AbandonReason) of a session; and the log of the
 //! example broker (`drops.rs`).
 
+/// Fields by their names, with the prefix of the struct that they are in.
+macro_rules! entries {
+    ($prefix:literal, $($field:ident)*) => { [$((concat!($prefix, stringify!($field)), u64::from($field))),*].into_iter() };
+}
+
 /// What has happened since the broker was made. Each number only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,6 +52,48 @@ pub struct Counters {
     pub dropped: Dropped,
 }
 
+impl Counters {
+    /// Returns the counters with the names of their fields, for instance for a monitoring system. Those of
+    /// [`dropped`](Self::dropped) come last, as `dropped_queue_full` for instance.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::Counters;
+    /// let counters = Counters::default();
+    /// for (name, value) in counters.entries() {
+    ///     println!("mqtt_{name}_total {value}");
+    /// }
+    /// assert!(counters.entries().any(|entry| entry == ("dropped_queue_full", 0)));
+    /// ```
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let Self {
+            bytes_received,
+            bytes_sent,
+            messages_received,
+            messages_forwarded,
+            messages_without_subscriber,
+            messages_refused,
+            wills,
+            wills_refused,
+            connections,
+            connections_refused,
+            clients_accepted,
+            clients_refused,
+            sessions_taken_over,
+            protocol_errors,
+            timeouts,
+            sessions_ended,
+            subscriptions_refused,
+            dropped,
+        } = *self;
+        let own = entries!(
+            "", bytes_received bytes_sent messages_received messages_forwarded messages_without_subscriber messages_refused
+            wills wills_refused connections connections_refused clients_accepted clients_refused sessions_taken_over
+            protocol_errors timeouts sessions_ended subscriptions_refused
+        );
+        own.chain(dropped.entries())
+    }
+}
+
 /// Numbers of copies of messages that were not delivered, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -69,6 +116,13 @@ pub struct Dropped {
 
 impl Dropped {
     /// Returns the sum.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::Dropped;
+    /// let mut dropped = Dropped::default();
+    /// (dropped.expired, dropped.memory) = (3, 4);
+    /// assert_eq!(dropped.total(), 7);
+    /// ```
     pub const fn total(&self) -> u64 {
         let Self { queue_full, memory, expired, not_supported, session_ended, connection_lost, refused_by_client } =
             *self;
@@ -79,6 +133,21 @@ impl Dropped {
             .saturating_add(session_ended)
             .saturating_add(connection_lost)
             .saturating_add(refused_by_client)
+    }
+
+    /// Returns the numbers with the names of their fields behind `dropped_`, as [`Counters::entries`] has them.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::Dropped;
+    /// let names: Vec<_> = Dropped::default().entries().map(|(name, _)| name).collect();
+    /// assert_eq!(names[..2], ["dropped_queue_full", "dropped_memory"]);
+    /// ```
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let Self { queue_full, memory, expired, not_supported, session_ended, connection_lost, refused_by_client } =
+            *self;
+        entries!(
+            "dropped_", queue_full memory expired not_supported session_ended connection_lost refused_by_client
+        )
     }
 }
 
@@ -148,6 +217,12 @@ pub struct MemoryUse {
 
 impl MemoryUse {
     /// Returns the sum.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// let broker = Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll);
+    /// println!("{} KiB", broker.status().memory.total() / 1024);
+    /// ```
     pub const fn total(&self) -> u64 {
         let Self { connections, sessions, subscriptions, retained, stored, jobs } = *self;
         connections
@@ -156,6 +231,18 @@ impl MemoryUse {
             .saturating_add(retained)
             .saturating_add(stored)
             .saturating_add(jobs)
+    }
+
+    /// Returns the numbers with the names of their fields behind `memory_`, as [`Status::entries`] has them.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::MemoryUse;
+    /// let names: Vec<_> = MemoryUse::default().entries().map(|(name, _)| name).collect();
+    /// assert_eq!(names[..2], ["memory_connections", "memory_sessions"]);
+    /// ```
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let Self { connections, sessions, subscriptions, retained, stored, jobs } = *self;
+        entries!("memory_", connections sessions subscriptions retained stored jobs)
     }
 }
 
@@ -185,4 +272,58 @@ pub struct Status {
     pub stored_bytes: u64,
     /// The memory that all of it takes.
     pub memory: MemoryUse,
+}
+
+impl Status {
+    /// Returns the numbers with the names of their fields, for instance for a monitoring system. Those of
+    /// [`memory`](Self::memory) come last, as `memory_sessions` for instance.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// let broker = Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll);
+    /// for (name, value) in broker.status().entries() {
+    ///     println!("mqtt_{name} {value}");
+    /// }
+    /// assert!(broker.status().entries().any(|entry| entry == ("clients", 0)));
+    /// ```
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let Self {
+            connections,
+            clients,
+            sessions,
+            subscriptions,
+            shared_subscriptions,
+            local_subscriptions,
+            retained,
+            retained_bytes,
+            stored,
+            stored_bytes,
+            memory,
+        } = *self;
+        let own = entries!(
+            "", connections clients sessions subscriptions shared_subscriptions local_subscriptions retained retained_bytes
+            stored stored_bytes
+        );
+        own.chain(memory.entries())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    /// What is not listed does not come to a monitoring system, and what has the name of another hides that.
+    #[test]
+    fn each_number_has_a_name_of_its_own() {
+        let counters =
+            Counters { wills: 7, dropped: Dropped { memory: 8, ..Dropped::default() }, ..Counters::default() };
+        let status = Status { stored: 9, memory: MemoryUse { jobs: 10, ..MemoryUse::default() }, ..Status::default() };
+        let counters = counters.entries().collect::<BTreeSet<_>>();
+        let status = status.entries().collect::<BTreeSet<_>>();
+        assert_eq!((counters.len(), status.len()), (17 + 7, 10 + 6));
+        assert!([("wills", 7), ("dropped_memory", 8)].iter().all(|entry| counters.contains(entry)));
+        assert!([("stored", 9), ("memory_jobs", 10)].iter().all(|entry| status.contains(entry)));
+    }
 }

@@ -27,9 +27,9 @@ pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
     schedule_deadline(cx, id);
     // The connection may be over by now.
     let Some(connecting) = cx.connections.connecting(id) else { return };
-    let is_written = connecting.acceptor().is_written();
+    let has_new_output = connecting.has_new_output();
     memory_use::count_connection(cx, id);
-    if !is_written {
+    if has_new_output {
         cx.sessions.ready_mut().push(id);
     }
 }

@@ -31,7 +31,7 @@
 //! # }
 //! ```
 //!
-//! A driver does this, for each connection at its own pace:
+//! A program that serves all connections in one loop lets a [`Host`] do this. A driver does, for each connection at its own pace:
 //!
 //! - What was read goes to [`receive`](Broker::receive). What that leaves is given again, with more behind it. While
 //!   a connection does not [take input](Broker::takes_input), nothing need be read.
@@ -116,6 +116,7 @@ mod counters;
 mod dispatch;
 mod durability;
 mod embedder;
+mod host;
 mod inbox;
 mod index;
 mod jobs;
@@ -153,6 +154,7 @@ use self::context::Context;
 pub use self::counters::{Counters, DropReason, Dropped, MemoryUse, Status};
 use self::durability::commits::Commits;
 use self::durability::restore::Pairs;
+pub use self::host::Host;
 use self::jobs::ring::Jobs;
 pub use self::listing::{Cursor, Page, SessionInfo, SubscriptionInfo};
 pub use self::local::{LocalMessage, LocalSubscription, SubscribeError, SubscribeOptions};

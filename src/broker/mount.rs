@@ -62,13 +62,13 @@ impl MountPoint {
         TopicName::validated(self.0.strip_suffix(b"/").unwrap_or_default()).as_str()
     }
 
-    /// A mount point of what a valid topic filter begins with, up to and with a `/`.
-    pub(super) fn restored(beginning: &[u8]) -> Self {
-        Self(beginning.into())
+    /// The mount point that is stored as a topic with a `/` behind; `None` if it is not one.
+    pub(super) fn restored(stored: &[u8]) -> Option<Self> {
+        Self::new(core::str::from_utf8(stored.strip_suffix(b"/")?).ok()?).ok()
     }
 
     /// The topic with a `/` behind.
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(super) const fn as_bytes(&self) -> &Arc<[u8]> {
         &self.0
     }
 

@@ -22,6 +22,9 @@ use crate::session::{ReceivedMessage, Will};
 pub struct ConnectionId(Key);
 
 impl ConnectionId {
+    /// An id that matches no connection: a slab does not get to this index.
+    pub(super) const NONE: Self = Self(Key { index: u32::MAX, generation: u32::MAX });
+
     pub(super) const fn new(key: Key) -> Self {
         Self(key)
     }
@@ -203,8 +206,8 @@ pub trait Policy {
     /// before), the notices, the embedding program, and clients that have no mount point. A topic that is too long in full is
     /// refused with Topic Name invalid (0x90) or Topic Filter invalid (0x8F).
     ///
-    /// The broker asks whenever a client connects. A session with subscriptions goes on only under the same mount point: if the
-    /// mount point is another one, it ends, and the client gets a new session.
+    /// The broker asks whenever a client connects. A session with subscriptions or messages goes on only under the same mount
+    /// point, also after a restart: if the mount point is another one, it ends, and the client gets a new session.
     ///
     /// ```
     /// # use mqtt_sansio::broker::{Client, MountPoint, Policy};

@@ -3,7 +3,10 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use bytes::Buf;
+
 use super::policy::ConnectionId;
+use crate::session::Transmit;
 
 /// The connections that [`Broker::next_ready`](super::Broker::next_ready) returns, each once. Whether a connection is in the
 /// queue is held here alone, whatever state the connection is in.
@@ -12,6 +15,27 @@ pub(super) struct ReadyQueue {
     queue: VecDeque<ConnectionId>,
     /// One bit for each index of a connection: whether the connection that has this index now is in the queue.
     queued: Vec<u64>,
+}
+
+/// The offset up to which the caller knows the output of a connection, modulo 2^32. A connection is ready when there is more,
+/// and not each time that something happens to it while its output waits to be written: a caller that gives the beginning of a
+/// packet again each time would never rest.
+// Output is taken by `Broker::transmit`, which updates this, and what is not taken is less than 2 GiB: offsets do not wrap unnoticed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KnownOutput(u32);
+
+impl KnownOutput {
+    /// Nothing, as at the beginning of a connection.
+    pub(super) const NONE: Self = Self(0);
+
+    /// The caller looks at the output, or is about to. Returns whether there are bytes to write that it did not know of. Bytes
+    /// that are held do not count until they are released.
+    #[inline]
+    pub(super) fn update(&mut self, output: &Transmit) -> bool {
+        let remaining = output.remaining();
+        let end = output.taken().wrapping_add(remaining as u64) as u32;
+        core::mem::replace(&mut self.0, end) != end && remaining != 0
+    }
 }
 
 impl ReadyQueue {

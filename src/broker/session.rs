@@ -3,18 +3,18 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use bytes::Buf;
-
 use super::account::StoredMessages;
 use super::jobs::turns::PrincipalIndex;
 use super::mount::MountPoint;
 use super::policy::{Client, ConnectionId};
+use super::ready::KnownOutput;
 use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
 use super::slab::Slab;
 use crate::codec::{QoS, Subscription, Version};
 use crate::heap_size::ARC;
 use crate::server::ServerSession;
+use crate::session::Transmit;
 use crate::sync::Arc;
 use crate::time::Instant;
 
@@ -22,7 +22,8 @@ use crate::time::Instant;
 // The fields that a delivery reads come first, so that they share cache lines.
 #[derive(Clone)]
 pub(super) struct Session {
-    connection: Option<ConnectionId>,
+    /// [`ConnectionId::NONE`] without a connection, which is smaller than an `Option`.
+    connection: ConnectionId,
     /// Whether the session is among those that are looked at before the call returns.
     is_changed: bool,
     /// Whether input was left because too much output waits to be written.
@@ -64,6 +65,8 @@ pub(super) struct Session {
     rest_of_heap: u32,
     /// Bytes that were written on this connection when they were last counted, modulo 2^32.
     counted_sent: u32,
+    /// How much of the output on this connection the caller knows.
+    known_output: KnownOutput,
 }
 
 /// What few sessions have.
@@ -96,7 +99,7 @@ const _: () = assert!(core::mem::size_of::<usize>() != 8 || core::mem::size_of::
 impl Session {
     pub(super) const fn new(server: ServerSession) -> Self {
         Self {
-            connection: None,
+            connection: ConnectionId::NONE,
             is_changed: false,
             is_held: false,
             is_busy: false,
@@ -118,6 +121,7 @@ impl Session {
             counted_heap: 0,
             rest_of_heap: 0,
             counted_sent: 0,
+            known_output: KnownOutput::NONE,
         }
     }
 
@@ -127,9 +131,11 @@ impl Session {
         Self { rare, is_plain: false, ..Self::new(server) }
     }
 
-    /// A session that is restored, with the user who has begun it.
-    pub(super) fn restored(server: ServerSession, owner: Option<Arc<str>>) -> Self {
-        Self { user_name: owner, ..Self::new(server) }
+    /// A session that is restored, with the user who has begun it, and the topic under which its client lives.
+    pub(super) fn restored(server: ServerSession, owner: Option<Arc<str>>, mount: Option<MountPoint>) -> Self {
+        let is_plain = mount.is_none();
+        let rare = mount.map(|mount| Box::new(Rare { mount: Some(mount), ..Rare::default() }));
+        Self { user_name: owner, rare, is_plain, ..Self::new(server) }
     }
 
     #[inline]
@@ -146,8 +152,14 @@ impl Session {
         self.server.client_id()
     }
 
-    pub(super) const fn connection(&self) -> Option<ConnectionId> {
-        self.connection
+    #[inline]
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        self.has_connection().then_some(self.connection)
+    }
+
+    #[inline]
+    pub(super) fn has_connection(&self) -> bool {
+        self.connection != ConnectionId::NONE
     }
 
     /// Whether the session is that of a subscription of the embedding program.
@@ -161,16 +173,10 @@ impl Session {
         self.rare.as_deref().and_then(|rare| rare.mount.as_ref())
     }
 
-    /// Whether the client lives under this topic: a session with subscriptions keeps its mount point.
-    pub(super) fn has_mount(&self, mount: Option<&MountPoint>) -> bool {
-        self.subscriptions.is_empty() || self.mount() == mount
-    }
-
-    /// Sets the topic under which the client of a restored session lives.
-    pub(super) fn set_mount(&mut self, mount: MountPoint) {
-        self.rare.get_or_insert_default().mount = Some(mount);
-        self.set_plain();
-        self.is_settled = false;
+    /// Whether the session goes on with a client that lives under this topic: one with subscriptions or messages keeps its mount
+    /// point.
+    pub(super) fn fits_mount(&self, mount: Option<&MountPoint>) -> bool {
+        self.mount() == mount || (self.subscriptions.is_empty() && self.server.stored().0 == 0)
     }
 
     /// Whether there is somebody now who takes messages: the client is connected, or it is the embedding program.
@@ -198,7 +204,7 @@ impl Session {
 
     /// The client as the policy is shown it, if it is connected.
     pub(super) fn client(&self) -> Option<Client<'_>> {
-        let connection = self.connection?;
+        let connection = self.connection()?;
         let user_name = self.user_name.as_deref();
         Some(Client { connection, id: self.server.client_id(), user_name, version: self.server.version() })
     }
@@ -386,10 +392,18 @@ impl Session {
         is_released
     }
 
-    /// The connection, if output waits to be written.
+    /// The connection, if output waits to be written that the caller does not know of. From here on it does.
     #[inline]
     pub(super) fn connection_to_write(&mut self) -> Option<ConnectionId> {
-        self.connection.filter(|_| self.server.transmit().has_remaining())
+        self.connection().filter(|_| self.known_output.update(self.server.transmit()))
+    }
+
+    /// The output, for the caller, who knows it from here on.
+    #[inline]
+    pub(super) fn output(&mut self) -> &mut Transmit {
+        let output = self.server.transmit();
+        self.known_output.update(output);
+        output
     }
 
     /// The time when the session's timer has to run, if that is before the timer runs anyway.
@@ -412,7 +426,7 @@ impl Session {
 
     /// A client was accepted into the session, which is resumed or new.
     pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>, mount: Option<MountPoint>) {
-        self.connection = Some(connection);
+        self.connection = connection;
         self.is_settled = false;
         let owner = if self.server.is_resumed() { self.owner() } else { user_name.as_ref() };
         let other_owner = (owner != user_name.as_ref()).then(|| owner.cloned());
@@ -421,6 +435,7 @@ impl Session {
         self.set_plain();
         self.user_name = user_name;
         self.counted_sent = 0;
+        self.known_output = KnownOutput::NONE;
     }
 
     /// The session has no connection any more; returns whether it had one.
@@ -431,7 +446,7 @@ impl Session {
         if let Some(walk) = &mut self.walk {
             walk.disconnected();
         }
-        self.connection.take().is_some()
+        core::mem::replace(&mut self.connection, ConnectionId::NONE) != ConnectionId::NONE
     }
 
     /// The retained messages that the session is still to get; empty if there were none.
@@ -486,7 +501,7 @@ impl Session {
     /// counted: what their number and size were then, and what they are now.
     #[inline]
     pub(super) fn recount_window(&mut self) -> Option<((u32, u32), (u32, u32))> {
-        if !self.is_window || self.connection.is_none() || self.server.has_queued() {
+        if !self.is_window || !self.has_connection() || self.server.has_queued() {
             return None;
         }
         let new = self.server.stored();
@@ -505,7 +520,7 @@ impl Session {
     pub(super) fn recount(&mut self) -> (StoredMessages, StoredMessages) {
         let old = self.counted();
         self.counted = self.server.stored();
-        self.is_window = self.connection.is_some() && !self.server.has_queued();
+        self.is_window = self.has_connection() && !self.server.has_queued();
         self.is_settled &= self.is_window;
         (old, self.counted())
     }
@@ -521,7 +536,7 @@ impl Session {
     pub(super) fn recount_heap(&mut self) -> (u32, u32) {
         let has_more = self.server.has_more_heap();
         self.rest_of_heap = self.rest(has_more);
-        self.is_settled = self.is_plain && self.is_window && self.connection.is_some() && !has_more;
+        self.is_settled = self.is_plain && self.is_window && self.has_connection() && !has_more;
         self.recount_buffers().unwrap_or((self.counted_heap, self.counted_heap))
     }
 

@@ -444,7 +444,7 @@ impl Sessions {
         {
             self.ready.push(connection);
         }
-        Some(session.server_mut().transmit())
+        Some(session.output())
     }
 
     /// The next session to look at. It may have been removed since.

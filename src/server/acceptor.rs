@@ -499,11 +499,6 @@ impl Acceptor {
         self.step == Step::Challenged && self.transmit.has_unsent_answers(self.config.answer_limit.get())
     }
 
-    /// Returns whether the output is empty.
-    pub(crate) fn is_written(&self) -> bool {
-        self.transmit.len() == 0
-    }
-
     /// Returns the client identifier and the version of the client that waits for a decision.
     pub(crate) fn client(&self) -> Option<(&str, Version)> {
         self.pending.as_ref().map(|pending| (&*pending.client_id, pending.version))

@@ -341,6 +341,16 @@ impl ServerSession {
         }
     }
 
+    /// Sets what the topics of the client begin with for the router, and not for the client, and stores it if it is another.
+    pub(crate) fn set_mount_point(&mut self, mount_point: Option<&Arc<[u8]>>) {
+        if let Some(durable) = self.engine.durable_mut()
+            && durable.mount_point() != mount_point
+        {
+            durable.set_mount_point(mount_point.cloned());
+            self.store_session();
+        }
+    }
+
     /// Creates a session that never has a client: it does not expire, and queues messages until the router
     /// [takes](Self::take_message) them. To queue messages of QoS 0 is a setting of the configuration.
     pub(crate) fn without_client(config: Arc<ServerConfig>) -> Self {
@@ -377,8 +387,9 @@ impl ServerSession {
         number: u64,
         now: Instant,
     ) -> Self {
-        let owner = record.owner.map(Arc::from);
-        let durable = Durable::restored_shared(record.version, number, owner, record.has_ended);
+        let mut durable = Durable::restored_shared(record.version, number, record.has_ended);
+        durable.set_owner(record.owner.map(Arc::from));
+        durable.set_mount_point(record.mount_point.map(Arc::from));
         let engine = Engine::restored(record.version, now, durable, Deliveries::new());
         Self { is_routed: true, ..Self::with_record(config, record, engine) }
     }

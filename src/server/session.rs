@@ -235,11 +235,13 @@ impl ServerSession {
             session_expiry_interval: self.session_expiry_interval.value(),
             max_session_expiry_interval: self.max_session_expiry_interval.value(),
             owner: None,
+            mount_point: None,
             client_id: &self.client_id,
         };
         if let Some(durable) = self.engine.durable_mut() {
-            let owner = durable.owner().cloned();
-            let write = |out: &mut _| ServerRecord { owner: owner.as_deref(), ..record }.write(out);
+            let (owner, mount_point) = (durable.owner().cloned(), durable.mount_point().cloned());
+            let record = ServerRecord { owner: owner.as_deref(), mount_point: mount_point.as_deref(), ..record };
+            let write = |out: &mut _| record.write(out);
             if record.has_ended { durable.end_session(write) } else { durable.set_session(write) }
         }
     }

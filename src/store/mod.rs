@@ -74,7 +74,7 @@
 //! | `10` | message (8) | the time and the lifetime of a message, and the message, as a PUBLISH of 5.0 with QoS 0 |
 //! | `11` | message (8), part (4) | a part of a message that has no room in one value |
 //! | `18` | message (8) | a retained message: QoS, and the client identifier of its publisher |
-//! | `20` | session (8) | a session: version, expiry, the user who has begun it, client identifier, whether it has ended |
+//! | `20` | session (8) | a session: version, expiry, the user who has begun it, the mount point of the client, client identifier, whether it has ended |
 //! | `21` | session (8), message (8) | a will of a session: QoS, RETAIN, delay, beside the message with this number |
 //! | `22` | session (8), subscription (8) | a subscription of a session: options, subscription identifier, filter, number of the group that shares it, and while retained messages are still to be sent for it the number (8) that those are below |
 //! | `23` | session (8), packet identifier (2) | a received message of QoS 2 that is not released |

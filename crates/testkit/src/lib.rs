@@ -46,6 +46,7 @@ mod random;
 mod rules;
 #[cfg(feature = "proptest")]
 pub mod strategies;
+mod timeline;
 mod world;
 
 pub use self::event::{Event, Fate, Log, Received};

@@ -34,7 +34,7 @@ fn metrics_are_open_metrics() {
         "# TYPE mqtt_clients gauge",
         "mqtt_clients 2",
         "mqtt_sessions 3",
-        "mqtt_stored_messages 3",
+        "mqtt_stored 3",
         "mqtt_messages_received_total 3",
         "# EOF",
     ] {

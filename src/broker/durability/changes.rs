@@ -6,7 +6,6 @@ use super::records::{RetainedRecord, SubscriptionRecord, number_of};
 use crate::broker::index::SessionIndex;
 use crate::broker::policy::ConnectionId;
 use crate::broker::router::subscribers::Subscriber;
-use crate::broker::session::Session;
 use crate::broker::sessions::Sessions;
 use crate::server::ServerSession;
 use crate::session::WillInStore;
@@ -172,7 +171,6 @@ impl Sessions {
         let Some(number) = session.server().stored_number() else { return };
         let Some(journal) = commits.journal() else { return };
         let key = Key::subscription(number, number_of(record.filter));
-        let record = SubscriptionRecord { mount: size_of_mount(session), ..*record };
         if is_new {
             journal.insert(key, |out| record.write(out));
         } else {
@@ -194,8 +192,7 @@ impl Sessions {
         let Some((session, Some(commits))) = self.session_and_commits(subscriber.session) else { return };
         let Some(number) = session.server().stored_number() else { return };
         let Some(journal) = commits.journal() else { return };
-        let mount = size_of_mount(session);
-        let record = SubscriptionRecord { mount, ..SubscriptionRecord::new(filter, subscriber, 0, 0) };
+        let record = SubscriptionRecord::new(filter, subscriber, 0, 0);
         // Nothing waits for this: without it some messages come again.
         journal.update(Key::subscription(number, number_of(filter)), |out| record.write(out));
     }
@@ -228,9 +225,4 @@ impl Sessions {
         let session = || self.get(index).and_then(|session| session.server().number_in_keys());
         self.commits().is_some() && session().is_some()
     }
-}
-
-/// The size of the mount point of a client, with the `/` behind; 0 if it has none.
-fn size_of_mount(session: &Session) -> u16 {
-    session.mount().map_or(0, |mount| u16::try_from(mount.as_bytes().len()).unwrap_or(0))
 }

@@ -51,8 +51,6 @@ pub(in crate::broker) struct SubscriptionRecord<'a> {
     pub(in crate::broker) identifier: u32,
     /// The number of the group that shares the subscription, by which its messages are marked; 0 if it is not shared.
     pub(in crate::broker) group: u32,
-    /// The size of the mount point of the client, with the `/` behind: what the filter begins with. 0 for none.
-    pub(in crate::broker) mount: u16,
     /// The number that the next message would have got when the client asked for the retained messages, as long as some of them
     /// are not sent; 0 after that, and if none of them has to come after a crash.
     pub(in crate::broker) walk: u64,
@@ -63,14 +61,12 @@ pub(in crate::broker) struct SubscriptionRecord<'a> {
 const NO_LOCAL: u8 = 0x04;
 const RETAIN_AS_PUBLISHED: u8 = 0x08;
 const SHARED: u8 = 0x10;
-const MOUNTED: u8 = 0x20;
 const WALK: u8 = 0x40;
 
 /// The largest subscription identifier \[MQTT-3.8.2.1.2\].
 const MAX_IDENTIFIER: u32 = 268_435_455;
 
 impl<'a> SubscriptionRecord<'a> {
-    /// Makes the record of a subscription of a client without a mount point.
     pub(in crate::broker) const fn new(
         filter: TopicFilter<'a>,
         subscriber: &Subscriber,
@@ -78,27 +74,18 @@ impl<'a> SubscriptionRecord<'a> {
         walk: u64,
     ) -> Self {
         let Subscriber { identifier, options, .. } = *subscriber;
-        Self { options, identifier, group, mount: 0, walk, filter }
-    }
-
-    /// The mount point of the client, with the `/` behind.
-    pub(in crate::broker) fn mount_point(&self) -> Option<&'a [u8]> {
-        let mount = self.filter.without_share().as_bytes().get(..usize::from(self.mount))?;
-        (!mount.is_empty()).then_some(mount)
+        Self { options, identifier, group, walk, filter }
     }
 
     pub(in crate::broker) fn write(&self, out: &mut Vec<u8>) {
         let SubscriptionOptions { qos, no_local, retain_as_published } = self.options;
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         let options = flag(no_local, NO_LOCAL) | flag(retain_as_published, RETAIN_AS_PUBLISHED);
-        let fields = flag(self.group != 0, SHARED) | flag(self.mount != 0, MOUNTED) | flag(self.walk != 0, WALK);
+        let fields = flag(self.group != 0, SHARED) | flag(self.walk != 0, WALK);
         out.push(qos as u8 | options | fields);
         out.extend(self.identifier.to_be_bytes());
         if self.group != 0 {
             out.extend(self.group.to_be_bytes());
-        }
-        if self.mount != 0 {
-            out.extend(self.mount.to_be_bytes());
         }
         if self.walk != 0 {
             out.extend(self.walk.to_be_bytes());
@@ -110,9 +97,8 @@ impl<'a> SubscriptionRecord<'a> {
     pub(in crate::broker) fn read(value: &'a [u8]) -> Option<Self> {
         let mut fields = Fields::new(value);
         let (flags, identifier) = (fields.u8()?, fields.u32()?);
-        let qos = QoS::try_from(flags & !(NO_LOCAL | RETAIN_AS_PUBLISHED | SHARED | MOUNTED | WALK)).ok()?;
+        let qos = QoS::try_from(flags & !(NO_LOCAL | RETAIN_AS_PUBLISHED | SHARED | WALK)).ok()?;
         let group = if flags & SHARED == 0 { 0 } else { fields.u32()? };
-        let mount = if flags & MOUNTED == 0 { 0 } else { u16::from_be_bytes([fields.u8()?, fields.u8()?]) };
         let walk = if flags & WALK == 0 { 0 } else { fields.u64()? };
         // Earlier versions allow more filters than 5.0.
         let filter = fields.rest();
@@ -126,14 +112,10 @@ impl<'a> SubscriptionRecord<'a> {
             Some(_) => (1..=MAX_GROUP_NUMBER).contains(&group),
             None => flags & SHARED == 0,
         };
-        let record = Self { options, identifier, group, mount, walk, filter };
-        let is_mounted = record.mount_point().is_some_and(|mount| mount.ends_with(b"/"));
+        let record = Self { options, identifier, group, walk, filter };
         // A shared subscription gets no retained messages (section 4.8.2), and of QoS 0 none is stored.
         let can_walk = flags & SHARED == 0 && qos != QoS::AtMostOnce && (1..=MAX_NUMBER).contains(&walk);
-        let is_possible = is_possible
-            && identifier <= MAX_IDENTIFIER
-            && is_mounted == (flags & MOUNTED != 0)
-            && (flags & WALK == 0 || can_walk);
+        let is_possible = is_possible && identifier <= MAX_IDENTIFIER && (flags & WALK == 0 || can_walk);
         is_possible.then_some(record)
     }
 }
@@ -165,14 +147,10 @@ mod tests {
                 [("$share/group/a/+/#", 0x0ABC_DEF0, 0), ("a/+/#", 0, 0), ("a/+/#", 0, 1 << 40)]
             {
                 let filter = TopicFilter::new(filter).unwrap();
-                for mount in [0, 2] {
-                    let record = SubscriptionRecord { options, identifier: MAX_IDENTIFIER, group, mount, walk, filter };
-                    let mut bytes = Vec::new();
-                    record.write(&mut bytes);
-                    assert_eq!(SubscriptionRecord::read(&bytes), Some(record));
-                    assert_eq!(record.mount_point(), (mount != 0).then_some(&b"a/"[..]));
-                }
-                let record = SubscriptionRecord { options, identifier: 1, group, mount: 0, walk, filter };
+                let record = SubscriptionRecord { options, identifier: MAX_IDENTIFIER, group, walk, filter };
+                let mut bytes = Vec::new();
+                record.write(&mut bytes);
+                assert_eq!(SubscriptionRecord::read(&bytes), Some(record));
                 let mut bytes = Vec::new();
                 SubscriptionRecord { group: 0x0ABC_DEF0 - group, ..record }.write(&mut bytes);
                 assert_eq!(
@@ -180,12 +158,9 @@ mod tests {
                     None,
                     "a group shares a shared subscription, and no other"
                 );
-                let mut bytes = Vec::new();
-                SubscriptionRecord { mount: 3, ..record }.write(&mut bytes);
-                assert_eq!(SubscriptionRecord::read(&bytes), None, "a mount point ends with a level");
             }
             let filter = TopicFilter::new("$share/group/a").unwrap();
-            let shared = SubscriptionRecord { options, identifier: 0, group: 1, mount: 0, walk: 1, filter };
+            let shared = SubscriptionRecord { options, identifier: 0, group: 1, walk: 1, filter };
             let filter = TopicFilter::new("a").unwrap();
             let of_qos_0 = SubscriptionOptions { qos: QoS::AtMostOnce, ..options };
             let of_qos_0 = SubscriptionRecord { options: of_qos_0, group: 0, filter, ..shared };

@@ -292,7 +292,10 @@ fn restore_session(
     let (version, now) = (record.version, cx.now);
     let (mut restored, mut given) = (RestoredDeliveries::default(), Vec::new());
     let payloads = Arc::clone(cx.sessions.account().payloads());
-    let mount = subscriptions.iter().find_map(|value| SubscriptionRecord::read(value)?.mount_point());
+    let mount = match record.mount_point {
+        Some(stored) => Some(MountPoint::restored(stored).ok_or(error(key, RestoreErrorKind::Value))?),
+        None => None,
+    };
     for (token, delivery) in deliveries {
         let key = Key::delivery(number, token.get());
         if delivery.has_message() && others.of_wills.contains(&delivery.message) {
@@ -304,7 +307,7 @@ fn restore_session(
         } else if contents.contains(delivery.message) {
             let (since, expires_after, mut stored) =
                 contents.of_delivery(&delivery, version, |payload| PayloadAccount::share(&payloads, payload))?;
-            if let Some(own) = mount.and_then(|mount| without_mount(&stored, version, mount)) {
+            if let Some(own) = mount.as_ref().and_then(|mount| without_mount(&stored, version, mount.as_bytes())) {
                 stored = own;
             }
             stored.set_number(delivery.message);
@@ -328,7 +331,8 @@ fn restore_session(
     commits.lend(&mut session);
     session.set_restored(&record, restored, received, wills?);
     let has_due_will = session.has_due_will();
-    let Some(index) = cx.sessions.insert(Session::restored(session, record.owner.map(Arc::from))) else {
+    let session = Session::restored(session, record.owner.map(Arc::from), mount);
+    let Some(index) = cx.sessions.insert(session) else {
         return Err(error(key, RestoreErrorKind::Value)); // there are too many sessions
     };
     if let Some(session) = cx.sessions.get_mut(index) {
@@ -379,11 +383,6 @@ fn restore_subscription(
         return Ok(());
     };
     let SubscriptionRecord { options, identifier, group, walk, filter, .. } = record;
-    if let Some(mount) = record.mount_point()
-        && let Some(session) = cx.sessions.get_mut(index)
-    {
-        session.set_mount(MountPoint::restored(mount));
-    }
     let subscriber = Subscriber { session: index, identifier, options };
     let Some(list) = cx.router.restore_subscription(cx.sessions, filter, subscriber, group) else {
         // There are too many, or the number of the group is another in another record.

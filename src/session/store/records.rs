@@ -230,6 +230,8 @@ pub(crate) struct ServerRecord<'a> {
     pub(crate) max_session_expiry_interval: u32,
     /// The user who has begun the session, with a router.
     pub(crate) owner: Option<&'a str>,
+    /// What the topics of the client begin with for the router, and not for the client.
+    pub(crate) mount_point: Option<&'a [u8]>,
     pub(crate) client_id: &'a str,
 }
 
@@ -238,6 +240,7 @@ const HAS_WILL: u8 = 0x02;
 const CONNECTED: u8 = 0x04;
 const HAS_OWNER: u8 = 0x08;
 const HAS_ENDED: u8 = 0x10;
+const MOUNTED: u8 = 0x20;
 
 impl<'a> ServerRecord<'a> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -250,6 +253,7 @@ impl<'a> ServerRecord<'a> {
                 | flag(self.has_will, HAS_WILL)
                 | flag(self.owner.is_some(), HAS_OWNER)
                 | flag(self.has_ended, HAS_ENDED)
+                | flag(self.mount_point.is_some(), MOUNTED)
                 | connected,
         ]);
         out.extend(self.session_expiry_interval.to_be_bytes());
@@ -259,6 +263,9 @@ impl<'a> ServerRecord<'a> {
         out.extend(will_at.as_micros().to_be_bytes());
         if let Some(owner) = self.owner {
             put_bytes(out, owner.as_bytes());
+        }
+        if let Some(mount_point) = self.mount_point {
+            put_bytes(out, mount_point);
         }
         out.extend(self.client_id.as_bytes());
     }
@@ -277,8 +284,13 @@ impl<'a> ServerRecord<'a> {
             0 => None,
             _ => Some(core::str::from_utf8(fields.bytes()?).ok()?),
         };
+        let mount_point = match flags & MOUNTED {
+            0 => None,
+            _ => Some(fields.bytes()?),
+        };
         let client_id = core::str::from_utf8(fields.rest()).ok()?;
-        (role == SERVER && flags & !(BRIDGE | HAS_WILL | CONNECTED | HAS_OWNER | HAS_ENDED) == 0).then_some(Self {
+        let known = BRIDGE | HAS_WILL | CONNECTED | HAS_OWNER | HAS_ENDED | MOUNTED;
+        (role == SERVER && flags & !known == 0).then_some(Self {
             version,
             is_bridge: flags & BRIDGE != 0,
             has_will: flags & HAS_WILL != 0,
@@ -287,6 +299,7 @@ impl<'a> ServerRecord<'a> {
             session_expiry_interval,
             max_session_expiry_interval,
             owner,
+            mount_point,
             client_id,
         })
     }

@@ -9,10 +9,11 @@ use mqtt_sansio::client::Action;
 
 use super::{Pair, Server};
 use crate::link::{Arrival, Way};
+use crate::timeline::{self, Timeline};
 
 /// The next event.
 #[derive(Clone, Copy, Debug)]
-enum Next {
+pub(crate) enum Next {
     Open,
     Arrival(Way),
     Write,
@@ -23,71 +24,8 @@ enum Next {
 /// After this many events without a quiet moment the endpoints make no progress.
 const MANY_EVENTS: u32 = 200_000;
 
-impl<S: Server> Pair<S> {
-    /// Executes the next event. Returns `false` if there is none. The client reports one action at a time, so that
-    /// commands can be given in between.
-    pub fn step(&mut self) -> bool {
-        let Some((at, next)) = self.next() else { return false };
-        self.now = self.now.max(at);
-        match next {
-            Next::Open => self.begin(),
-            Next::Arrival(way) => self.arrive(way),
-            Next::Write => self.write(),
-            Next::Client => self.poll_client(),
-            Next::Server => self.run_server(),
-        }
-        self.check();
-        true
-    }
-
-    /// Executes all events within this time.
-    pub fn run_for(&mut self, time: Duration) {
-        let end = self.now + time;
-        while self.step_until(end) {}
-    }
-
-    /// Executes the next event if it happens before this time. Otherwise advances the time to `end` and returns
-    /// `false`.
-    pub fn step_until(&mut self, end: Instant) -> bool {
-        let happens = self.next().is_some_and(|(at, _)| at <= end);
-        if happens {
-            self.step();
-        } else {
-            self.now = self.now.max(end);
-        }
-        happens
-    }
-
-    /// Executes events until no bytes are on their way and neither endpoint has anything to do except keeping the
-    /// connection alive.
-    ///
-    /// # Panics
-    ///
-    /// Panics if that does not happen.
-    pub fn run_until_quiet(&mut self) {
-        for _ in 0..MANY_EVENTS {
-            if self.is_quiet() || !self.step() {
-                return;
-            }
-        }
-        panic!("the pair never becomes quiet: {:?}", self.client);
-    }
-
-    /// Returns whether no bytes are on their way and nothing is to be done now.
-    pub fn is_quiet(&mut self) -> bool {
-        let client_due = self.polls_again || self.client.deadline().is_some_and(|at| at <= self.now);
-        let nothing_due = !client_due && !self.receives_again;
-        if !self.client_is_open && !self.server_is_open {
-            let server_due = self.server.deadline().is_some_and(|at| at <= self.now);
-            return self.opens_at.is_none() && nothing_due && !server_due;
-        }
-        self.client.is_connected()
-            && nothing_due
-            && self.server_is_open
-            && self.server.is_idle(self.now)
-            && self.link.is_empty()
-            && !self.has_output()
-    }
+impl<S: Server> Timeline for Pair<S> {
+    type Event = Next;
 
     fn next(&mut self) -> Option<(Instant, Next)> {
         if self.polls_again {
@@ -110,6 +48,71 @@ impl<S: Server> Pair<S> {
             self.server.deadline().map(|at| (at, Next::Server)),
         ];
         all.into_iter().flatten().min_by_key(|&(at, _)| at)
+    }
+
+    fn execute(&mut self, event: Next) {
+        match event {
+            Next::Open => self.begin(),
+            Next::Arrival(way) => self.arrive(way),
+            Next::Write => self.write(),
+            Next::Client => self.poll_client(),
+            Next::Server => self.run_server(),
+        }
+        self.check();
+    }
+
+    fn is_at_rest(&mut self) -> bool {
+        let client_due = self.polls_again || self.client.deadline().is_some_and(|at| at <= self.now);
+        let nothing_due = !client_due && !self.receives_again;
+        if !self.client_is_open && !self.server_is_open {
+            let server_due = self.server.deadline().is_some_and(|at| at <= self.now);
+            return self.opens_at.is_none() && nothing_due && !server_due;
+        }
+        self.client.is_connected()
+            && nothing_due
+            && self.server_is_open
+            && self.server.is_idle(self.now)
+            && self.link.is_empty()
+            && !self.has_output()
+    }
+
+    fn clock(&mut self) -> &mut Instant {
+        &mut self.now
+    }
+}
+
+impl<S: Server> Pair<S> {
+    /// Executes the next event. Returns `false` if there is none. The client reports one action at a time, so that
+    /// commands can be given in between.
+    pub fn step(&mut self) -> bool {
+        timeline::step(self)
+    }
+
+    /// Executes all events within this time.
+    pub fn run_for(&mut self, time: Duration) {
+        timeline::run_for(self, time);
+    }
+
+    /// Executes the next event if it happens before this time. Otherwise advances the time to `end` and returns
+    /// `false`.
+    pub fn step_until(&mut self, end: Instant) -> bool {
+        timeline::step_until(self, end)
+    }
+
+    /// Executes events until no bytes are on their way and neither endpoint has anything to do except keeping the
+    /// connection alive.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that does not happen.
+    pub fn run_until_quiet(&mut self) {
+        let is_quiet = timeline::run_until_quiet(self, MANY_EVENTS);
+        assert!(is_quiet, "the pair never becomes quiet: {:?}", self.client);
+    }
+
+    /// Returns whether no bytes are on their way and nothing is to be done now.
+    pub fn is_quiet(&mut self) -> bool {
+        self.is_at_rest()
     }
 
     /// Hands out the changes of the client. Returns whether there are any that are not confirmed.

@@ -9,10 +9,11 @@ use mqtt_sansio::broker::{Broker, ConnectionId, Origin, Policy};
 use super::BrokerWorld;
 use super::participant::Member;
 use crate::link::{Arrival, Way};
+use crate::timeline::{self, Timeline};
 
 /// The next event.
 #[derive(Clone, Copy, Debug)]
-enum Next {
+pub(crate) enum Next {
     Open(usize),
     Arrival(usize, Way),
     Client(usize),
@@ -24,71 +25,11 @@ enum Next {
 /// After this many events without a quiet moment there is no progress.
 const MANY_EVENTS: u32 = 2_000_000;
 
-impl<P: Policy> BrokerWorld<P> {
-    /// Executes the next event. Returns `false` if there is none.
-    pub fn step(&mut self) -> bool {
+impl<P: Policy> Timeline for BrokerWorld<P> {
+    type Event = Next;
+
+    fn next(&mut self) -> Option<(Instant, Next)> {
         self.pass_output();
-        let Some((at, next)) = self.next() else { return false };
-        self.now = self.now.max(at);
-        match next {
-            Next::Open(place) => self.begin(place),
-            Next::Arrival(place, way) => self.arrive(place, way),
-            Next::Client(place) => self.members[place].poll(self.now),
-            Next::Broker => self.broker.poll(self.now),
-            Next::Commit => self.commit(),
-            Next::Intruder(place) => self.intrude(place),
-        }
-        self.pass_output();
-        true
-    }
-
-    /// Executes all events within this time.
-    pub fn run_for(&mut self, time: Duration) {
-        let end = self.now + time;
-        while self.step_until(end) {}
-    }
-
-    /// Executes the next event if it happens before this time. Otherwise advances the time to `end` and returns `false`.
-    pub fn step_until(&mut self, end: Instant) -> bool {
-        self.pass_output();
-        let happens = self.next().is_some_and(|(at, _)| at <= end);
-        if happens {
-            self.step();
-        } else {
-            self.now = self.now.max(end);
-        }
-        happens
-    }
-
-    /// Executes events until no bytes are on their way, all clients that reconnect are connected, and nothing is to be done
-    /// except keeping connections alive. What a client [does not read](Self::hold) does not count.
-    ///
-    /// # Panics
-    ///
-    /// Panics if that does not happen.
-    pub fn run_until_quiet(&mut self) {
-        for _ in 0..MANY_EVENTS {
-            if self.is_quiet() {
-                self.members.iter_mut().for_each(Member::settle);
-                return;
-            }
-            if !self.step() {
-                return;
-            }
-        }
-        panic!("the world never becomes quiet");
-    }
-
-    /// Returns whether no bytes are on their way and nothing is to be done now.
-    pub fn is_quiet(&mut self) -> bool {
-        self.pass_output();
-        let now = self.now;
-        self.broker.deadline().is_none_or(|at| at > now)
-            && self.under_way.is_empty()
-            && self.members.iter_mut().all(|member| member.is_quiet(now))
-    }
-
-    fn next(&self) -> Option<(Instant, Next)> {
         let members = self.members.iter().enumerate().flat_map(|(place, member)| {
             [
                 member.opens_at.map(|at| (at, Next::Open(place))),
@@ -101,6 +42,64 @@ impl<P: Policy> BrokerWorld<P> {
         let intruders = self.intruders.iter().enumerate();
         let intruders = intruders.map(|(place, intruder)| Some((intruder.sends_at, Next::Intruder(place))));
         members.chain(others).chain(intruders).flatten().min_by_key(|&(at, _)| at)
+    }
+
+    fn execute(&mut self, event: Next) {
+        match event {
+            Next::Open(place) => self.begin(place),
+            Next::Arrival(place, way) => self.arrive(place, way),
+            Next::Client(place) => self.members[place].poll(self.now),
+            Next::Broker => self.broker.poll(self.now),
+            Next::Commit => self.commit(),
+            Next::Intruder(place) => self.intrude(place),
+        }
+    }
+
+    fn is_at_rest(&mut self) -> bool {
+        let now = self.now;
+        self.broker.deadline().is_none_or(|at| at > now)
+            && self.under_way.is_empty()
+            && self.members.iter_mut().all(|member| member.is_quiet(now))
+    }
+
+    fn clock(&mut self) -> &mut Instant {
+        &mut self.now
+    }
+}
+
+impl<P: Policy> BrokerWorld<P> {
+    /// Executes the next event. Returns `false` if there is none. Output that follows from it is passed on with the next event.
+    pub fn step(&mut self) -> bool {
+        timeline::step(self)
+    }
+
+    /// Executes all events within this time.
+    pub fn run_for(&mut self, time: Duration) {
+        timeline::run_for(self, time);
+    }
+
+    /// Executes the next event if it happens before this time. Otherwise advances the time to `end` and returns `false`.
+    pub fn step_until(&mut self, end: Instant) -> bool {
+        timeline::step_until(self, end)
+    }
+
+    /// Executes events until no bytes are on their way, all clients that reconnect are connected, and nothing is to be done
+    /// except keeping connections alive. What a client [does not read](Self::hold) does not count.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that does not happen.
+    pub fn run_until_quiet(&mut self) {
+        assert!(timeline::run_until_quiet(self, MANY_EVENTS), "the world never becomes quiet");
+        if self.is_at_rest() {
+            self.members.iter_mut().for_each(Member::settle);
+        }
+    }
+
+    /// Returns whether no bytes are on their way and nothing is to be done now.
+    pub fn is_quiet(&mut self) -> bool {
+        self.pass_output();
+        self.is_at_rest()
     }
 
     fn begin(&mut self, place: usize) {

@@ -42,8 +42,8 @@ pub(crate) struct Durable {
     announced: u64,
     /// The stored wills, in the order in which they are due. At most the last one is not due yet.
     wills: Vec<StoredWill>,
-    /// The user who has begun the session.
-    owner: Option<Arc<str>>,
+    /// What a router stores in the record of the session.
+    routed: Option<Box<Routed>>,
     /// The order of the next PUBREL.
     next_order: u32,
     /// The version in which messages are encoded.
@@ -57,7 +57,16 @@ pub(crate) struct Durable {
 }
 
 // Each byte counts: a router has many sessions.
-const _: () = assert!(size_of::<usize>() != 8 || size_of::<Durable>() <= 96);
+const _: () = assert!(size_of::<usize>() != 8 || size_of::<Durable>() <= 88);
+
+/// What a router stores in the record of a session.
+#[derive(Clone, Default)]
+struct Routed {
+    /// The user who has begun the session.
+    owner: Option<Arc<str>>,
+    /// What the topics of the client begin with for the router, and not for the client.
+    mount_point: Option<Arc<[u8]>>,
+}
 
 /// The number of a stored will, and the size of its message in bytes, about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +116,7 @@ impl Durable {
             connack_waits_for: 0,
             announced: 0,
             wills: Vec::new(),
-            owner: None,
+            routed: None,
             next_order: 0,
             version,
             is_stored: false,
@@ -140,8 +149,8 @@ impl Durable {
 
     /// Continues a session with this number in a store that is shared, which may have ended.
     #[allow(dead_code, reason = "for a router: see `server::routing`")]
-    pub(crate) fn restored_shared(version: Version, number: u64, owner: Option<Arc<str>>, has_ended: bool) -> Self {
-        Self { number, owner, is_stored: !has_ended, has_marked: has_ended, ..Self::shared(version) }
+    pub(crate) fn restored_shared(version: Version, number: u64, has_ended: bool) -> Self {
+        Self { number, is_stored: !has_ended, has_marked: has_ended, ..Self::shared(version) }
     }
 
     /// Sets the numbers of a restored session.
@@ -209,20 +218,34 @@ impl Durable {
         self.changed_in = self.changed_in.max(batch);
     }
 
-    pub(crate) const fn owner(&self) -> Option<&Arc<str>> {
-        self.owner.as_ref()
+    pub(crate) fn owner(&self) -> Option<&Arc<str>> {
+        self.routed.as_ref()?.owner.as_ref()
     }
 
     #[allow(dead_code, reason = "for a router: see `server::routing`")]
     pub(crate) fn set_owner(&mut self, owner: Option<Arc<str>>) {
-        self.owner = owner;
+        if owner.is_some() || self.routed.is_some() {
+            self.routed.get_or_insert_default().owner = owner;
+        }
+    }
+
+    pub(crate) fn mount_point(&self) -> Option<&Arc<[u8]>> {
+        self.routed.as_ref()?.mount_point.as_ref()
+    }
+
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn set_mount_point(&mut self, mount_point: Option<Arc<[u8]>>) {
+        if mount_point.is_some() || self.routed.is_some() {
+            self.routed.get_or_insert_default().mount_point = mount_point;
+        }
     }
 
     /// Returns the size in bytes on the heap, with the box of this state.
     pub(crate) fn heap(&self) -> usize {
         let held = self.held.as_ref().map_or(0, |held| held.heap().saturating_add(size_of::<HeldPackets>()));
         let wills = self.wills.capacity().saturating_mul(size_of::<StoredWill>());
-        held.saturating_add(wills).saturating_add(size_of::<Self>())
+        let routed = self.routed.as_ref().map_or(0, |_| size_of::<Routed>());
+        held.saturating_add(wills).saturating_add(routed).saturating_add(size_of::<Self>())
     }
 
     // Time.
