@@ -175,6 +175,7 @@ impl Driver {
         let end = self.take_all(state, &mut input, clock);
         let left = input.len();
         link.keep(left);
+        state.resubscribe(clock); // what found no room before
         end
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use mqtt_sansio::client::{ClientSession, Resumption};
+use mqtt_sansio::client::{ClientSession, Resumption, SubscribeError};
 use mqtt_sansio::codec::Disconnect;
 use mqtt_sansio::{DisconnectError, Outcome, OwnedOutcome, StdClock, Token, Version};
 
@@ -290,12 +290,19 @@ impl State {
         let session = connected.session;
         self.push(Event::Connected(connected));
         let may_be_new = session != Resumption::Resumed || self.session.config().version == Version::V31;
-        if !may_be_new || !self.resubscribes {
-            return;
+        if may_be_new && self.resubscribes {
+            self.subscriptions.renew();
         }
-        for request in self.subscriptions.take() {
+        self.resubscribe(clock); // now, so that the session sends the requests before what is queued
+    }
+
+    /// Sends the requests again that are due. If the session is full, the rest stays due until operations have their
+    /// outcomes.
+    pub(crate) fn resubscribe(&mut self, clock: &StdClock) {
+        while let Some(request) = self.subscriptions.take_due() {
             match request.send(clock.now(), &mut self.session) {
                 Ok(token) => self.wait_for(token, Waiting::Resubscribe(request)),
+                Err(SubscribeError::QueueFull) => return self.subscriptions.put_back(request),
                 Err(error) => {
                     self.subscriptions.keep(request);
                     self.push(Event::Resubscribed(Err(error)));

@@ -171,7 +171,7 @@ impl Shared {
         let mut close = None;
         for _ in 0..BATCH {
             match state.session.poll_timeout(now) {
-                Some(action) => close = close.or(state.handle(action, &Bytes::new(), wakers)),
+                Some(action) => close = close.or(state.handle(now, action, &Bytes::new(), wakers)),
                 None => break,
             }
         }
@@ -203,7 +203,7 @@ impl Shared {
                 step.has_more = false;
                 break;
             };
-            step.close = state.handle(action, &input, wakers);
+            step.close = state.handle(now, action, &input, wakers);
             if step.close.is_some() {
                 break;
             }
@@ -231,7 +231,7 @@ impl Shared {
         let mut state = self.lock();
         state.session.closed(now);
         while let Some(action) = state.session.poll_timeout(now) {
-            state.handle(action, &Bytes::new(), wakers);
+            state.handle(now, action, &Bytes::new(), wakers);
         }
         state.collect_changes();
         self.release(state, wakers);
