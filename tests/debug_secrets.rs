@@ -188,6 +188,9 @@ fn the_client() {
             let (mut input, mut actions) = (&bytes[..], 0);
             while let Some(action) = client.poll(NOW, &mut input) {
                 assert_hidden_in(&action, !matches!(action, client::Action::Close(client::Close::ProtocolError(_))));
+                if let client::Action::Connected(connected) = &action {
+                    assert_hidden(&connected.to_owned());
+                }
                 actions += 1;
                 if matches!(action, client::Action::Auth(_)) {
                     client.authenticate(NOW, secret).unwrap();

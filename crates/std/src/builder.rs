@@ -96,7 +96,7 @@ impl Builder {
     /// of the client. Default: none, the step stays unanswered, and the connection ends.
     ///
     /// The server's last Authentication Data, which may prove who it is, are in the
-    /// [properties](crate::Connected::properties) of [`Event::Connected`](crate::Event::Connected). Each connection begins
+    /// [properties](mqtt_sansio::client::OwnedConnected::properties) of [`Event::Connected`](crate::Event::Connected). Each connection begins
     /// with the data of the configuration; [`Client::reconfigure`] changes them.
     ///
     /// ```

@@ -7,7 +7,7 @@ use mqtt_sansio::client::{Action, Close};
 use mqtt_sansio::codec::AuthReasonCode;
 use mqtt_sansio::{Instant, StdClock};
 
-use crate::event::{Closed, Connected, Event};
+use crate::event::{Closed, Event};
 use crate::link::{Link, park};
 use crate::state::{Shared, State};
 use crate::store::Store;
@@ -187,7 +187,7 @@ impl Driver {
                 false => state.session.poll(clock.now(), input),
             };
             match action? {
-                Action::Connected(connected) => state.connected(clock, Connected::new(&connected)),
+                Action::Connected(connected) => state.connected(clock, &connected),
                 Action::Message(message) => state.push(Event::Message(message.to_owned())),
                 Action::Done { token, outcome } => state.done(token, &outcome),
                 Action::Auth(auth) if auth.reason_code == AuthReasonCode::ContinueAuthentication => {

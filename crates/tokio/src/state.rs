@@ -11,7 +11,7 @@ use mqtt_sansio::store::Batch;
 use mqtt_sansio::{AbandonReason, Instant, Outcome, OwnedMessage, OwnedOutcome, ReasonCode, ReceivedMessage, Version};
 
 use crate::error::{CloseReason, DriverError};
-use crate::event::{Connected, Event};
+use crate::event::Event;
 use crate::operations::{Operations, Request};
 use crate::options::Options;
 use crate::subscriptions::Subscriptions;
@@ -150,7 +150,7 @@ impl State {
                 self.push_event(Event::Auth { reason_code: auth.reason_code, data });
             }
             Action::Connected(connected) => {
-                self.push_event(Event::Connected(Connected::new(&connected)));
+                self.push_event(Event::Connected(connected.to_owned()));
                 let may_be_new =
                     connected.session != Resumption::Resumed || self.session.config().version == Version::V31;
                 if may_be_new && self.options.resubscribe {
