@@ -137,6 +137,8 @@ fn packets_and_their_parts() {
     for secret in SECRETS {
         for packet in packets(secret) {
             assert_hidden(&packet);
+            let printed = packet.to_string();
+            assert_eq!(found_in(&printed), None, "{printed}");
             let bytes = encoded(&packet);
             assert_hidden(&codec::decode(&bytes, Version::V5, Limits::DEFAULT));
             let mut iterator = codec::packets(&bytes, Version::V5, Limits::DEFAULT);

@@ -83,6 +83,15 @@ fn commands_over_tcp() {
     script.join().unwrap();
 }
 
+/// The report of a connection that could not be made names the address.
+#[test]
+fn an_error_of_a_connection_names_the_address() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // nothing listens there any more
+    let (_client, mut events) = Builder::new(config()).reconnect(false).connect(tcp(address)).unwrap();
+    let closed = closed(&mut events);
+    assert!(closed.reason.starts_with(&format!("{address}: ")), "{closed}");
+}
+
 /// A message of QoS 2 whose delivery is cut after PUBREC goes on with PUBREL, and nothing is sent twice.
 #[test]
 fn a_lost_connection_is_resumed() {

@@ -246,6 +246,34 @@ async fn subscriptions_that_find_no_room_are_requested_again_later() {
     assert_eq!(again, ["a", "b"]);
 }
 
+/// Messages of every QoS that wait for a connection, and a request: the future is ready when the last one has its outcome,
+/// and fails when the client ends before.
+#[tokio::test(start_paused = true)]
+async fn a_client_is_drained_when_every_operation_has_its_outcome() {
+    let world = World::new();
+    world.set_down(true);
+    let (client, mut events, driver) = start(&world, "c");
+    client.drained().await.unwrap(); // nothing was published yet
+    let completions = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
+        .map(|qos| client.try_publish(&Message::new("t", "1").qos(qos)).unwrap());
+    let waiting = client.clone();
+    let drained = tokio::spawn(async move { waiting.drained().await });
+    sleep(Duration::from_secs(600)).await;
+    assert!(!drained.is_finished());
+    world.set_down(false);
+    drained.await.unwrap().unwrap();
+    assert_eq!(client.outstanding(), 0);
+    for completion in completions {
+        assert!(timeout(Duration::ZERO, completion).await.unwrap().unwrap().is_success(), "the outcome is known");
+    }
+    world.set_down(true);
+    world.cut();
+    while !matches!(events.next().await, Some(Event::Disconnected { .. })) {}
+    drop(client.try_publish(&Message::new("t", "2").qos(QoS::AtLeastOnce)).unwrap());
+    driver.abort();
+    assert_eq!(client.drained().await, Err(Closed));
+}
+
 /// The server answers late: the task that waits for the event has seen all before.
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_to_a_repeated_subscription_is_an_event() {
