@@ -137,6 +137,8 @@ fn packets_and_their_parts() {
     for secret in SECRETS {
         for packet in packets(secret) {
             assert_hidden(&packet);
+            let printed = packet.to_string();
+            assert_eq!(found_in(&printed), None, "{printed}");
             let bytes = encoded(&packet);
             assert_hidden(&codec::decode(&bytes, Version::V5, Limits::DEFAULT));
             let mut iterator = codec::packets(&bytes, Version::V5, Limits::DEFAULT);
@@ -188,6 +190,9 @@ fn the_client() {
             let (mut input, mut actions) = (&bytes[..], 0);
             while let Some(action) = client.poll(NOW, &mut input) {
                 assert_hidden_in(&action, !matches!(action, client::Action::Close(client::Close::ProtocolError(_))));
+                if let client::Action::Connected(connected) = &action {
+                    assert_hidden(&connected.to_owned());
+                }
                 actions += 1;
                 if matches!(action, client::Action::Auth(_)) {
                     client.authenticate(NOW, secret).unwrap();

@@ -3,11 +3,13 @@
 
 #![cfg(feature = "alloc")]
 
+use core::num::NonZeroU16;
+
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, OwnedConnected, Resumption};
 use mqtt_sansio::codec::{
-    AckProperties, Delivery, Limits, List, PacketBuf, PayloadFormat, Publish, PublishProperties, SubAckReasonCode,
-    Subscription, SubscriptionIdentifier, UnsubAckReasonCode, UserProperty,
+    AckProperties, ConnAck, ConnAckProperties, Delivery, Limits, List, PacketBuf, PayloadFormat, Publish,
+    PublishProperties, SubAckReasonCode, Subscription, SubscriptionIdentifier, UnsubAckReasonCode, UserProperty,
 };
 use mqtt_sansio::{
     AbandonReason, Instant, Message, Outcome, OwnedMessage, OwnedOutcome, PacketId, QoS, ReasonCode, ReceivedMessage,
@@ -157,6 +159,7 @@ fn a_topic_of_any_length_is_found() {
 #[test]
 fn owned_values_cross_threads() {
     fn check<T: Send + Sync + Clone + 'static>() {}
+    check::<OwnedConnected>();
     check::<OwnedMessage>();
     check::<OwnedOutcome>();
     check::<PacketBuf>();
@@ -201,6 +204,31 @@ fn the_outcome_of_every_version_can_be_owned() {
             let Some(Action::Done { outcome, .. }) = client.poll(NOW, &mut input) else { panic!("no outcome") };
             assert_eq!(outcome.to_owned().outcome(), outcome);
         }
+    }
+}
+
+/// The report of a connection, with and without properties.
+#[test]
+fn an_owned_report_of_a_connection_has_all_that_was_received() {
+    let pairs = [UserProperty { name: Utf8Str::new("a").unwrap(), value: Utf8Str::new("b").unwrap() }];
+    let full = ConnAckProperties {
+        receive_maximum: NonZeroU16::new(7),
+        assigned_client_identifier: Some(Utf8Str::new("c-17").unwrap()),
+        reason_string: Some(Utf8Str::new("welcome").unwrap()),
+        user_properties: List::from(&pairs[..]),
+        server_keep_alive: Some(9),
+        ..ConnAckProperties::default()
+    };
+    for properties in [full, ConnAckProperties::default()] {
+        let mut client = ClientSession::new(ClientConfig::default());
+        client.open(NOW).unwrap();
+        let connack = ConnAck { properties, ..ConnAck::default() };
+        let bytes = PacketBuf::encode(&connack.into(), Version::V5).unwrap().into_bytes();
+        let Some(Action::Connected(connected)) = client.poll(NOW, &mut &bytes[..]) else { panic!("not connected") };
+        let owned = connected.to_owned();
+        assert_eq!((owned.session, owned.server), (Resumption::New, *client.server()));
+        assert_eq!(owned.properties(), properties);
+        assert_eq!(owned.clone(), owned);
     }
 }
 

@@ -12,7 +12,6 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod demo;
-mod describe;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -22,8 +21,6 @@ use std::{env, thread};
 use anyhow::{Result, bail};
 use mqtt_sansio::Version;
 use mqtt_sansio::codec::{self, Decoded, Limits, Packet};
-
-use crate::describe::describe;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -108,7 +105,7 @@ impl Direction {
                     if let Packet::Connect(connect) = packet {
                         let _ = self.version.set(connect.version); // a second CONNECT does not change it
                     }
-                    println!("{}  {}, {size} bytes", self.name, describe(&packet));
+                    println!("{}  {}, {size} bytes", self.name, packet);
                     rest = &rest[size..];
                 }
                 Ok(Decoded::Incomplete { .. }) => break,

@@ -159,6 +159,12 @@ impl ClientSession {
     /// Sends SUBSCRIBE, at once if possible; otherwise the request is queued. An unanswered request is sent again by
     /// the next connection, up to [`max_request_tries`](super::ClientConfig::max_request_tries).
     ///
+    /// A request that is made on a connection is sent before all messages that are queued or to be sent again. A program
+    /// that subscribes again when [`Action::Connected`](super::Action::Connected) reports a new session, before it calls
+    /// [`poll`](Self::poll), has all its requests sent before the first queued message, even if
+    /// [`max_stored`](super::ClientConfig::max_stored) messages are queued: no response to one of them arrives too early.
+    /// A request that is made without a connection keeps its place among the messages.
+    ///
     /// # Errors
     ///
     /// [`SubscribeError::Encode`] if the request cannot be encoded in this version; [`SubscribeError::QueueFull`] if no
@@ -188,8 +194,9 @@ impl ClientSession {
         engine.request(&mut peer, &request)
     }
 
-    /// Sends UNSUBSCRIBE, at once if possible; otherwise the request is queued. An unanswered request is sent again by
-    /// the next connection, up to [`max_request_tries`](super::ClientConfig::max_request_tries).
+    /// Sends UNSUBSCRIBE, at once if possible; otherwise the request is queued, as that of [`subscribe`](Self::subscribe).
+    /// An unanswered request is sent again by the next connection, up to
+    /// [`max_request_tries`](super::ClientConfig::max_request_tries).
     ///
     /// # Errors
     ///

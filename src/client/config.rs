@@ -95,6 +95,11 @@ pub struct ClientConfig {
     /// server's Receive Maximum applies; further messages are queued.
     pub max_in_flight: NonZeroU16,
     /// Maximum number of queued and in-flight messages and requests. Default: 10,000. At the limit `overflow` applies.
+    ///
+    /// On a connection on which no message is in flight yet, requests need no room beside queued messages, so that a
+    /// program that has lost its session can [subscribe](super::ClientSession::subscribe) again before the first of them is
+    /// sent: the limit then applies to the requests alone, and the sum may reach twice the limit. The same is true for
+    /// `max_stored_bytes`.
     pub max_stored: u32,
     /// Maximum size of the queued and in-flight messages and requests, in bytes. Default: 64 MiB. At the limit
     /// `overflow` applies. An empty session stores one message of any size.

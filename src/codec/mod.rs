@@ -46,6 +46,7 @@ mod clause;
 mod connack;
 mod connect;
 mod disconnect;
+mod display;
 mod error;
 mod field;
 mod header;

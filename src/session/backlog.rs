@@ -76,15 +76,19 @@ impl<'s> Backlog<'s> {
         Self { now, link, deliveries, effects, limits, pairs: 0 }
     }
 
-    /// Sends as many packets as possible: first the messages to be sent again, then the queue in order. Stops when `most`
-    /// units are sent, and returns how many were. A packet counts as one, one more for each 256 bytes that are copied, and one
+    /// Sends as many packets as possible: requests that are sent first, then the messages to be sent again, then the queue in
+    /// order. Stops when `most` units are sent, and returns how many were. A packet counts as one, one more for each 256 bytes that are copied, and one
     /// more for each eight user properties, which are short and can be many. A shared payload is not copied.
     pub(super) fn send(&mut self, peer: &mut impl Peer, most: u32) -> u64 {
         let (mut sent, most) = (0_u64, u64::from(most));
-        while sent < most && self.limits.is_open && self.link.has_room(self.limits, self.effects) {
+        while sent < most && self.can_send() {
             let (begin, pairs) = (self.link.own_len(), self.pairs);
             match self.deliveries.next_source(self.limits) {
                 Source::Resend => self.resend(peer),
+                Source::FirstRequests => {
+                    let Some(waiting) = self.deliveries.pop_request() else { break };
+                    self.send_queued(peer, waiting);
+                }
                 Source::Queue { is_windowed, has_id } => {
                     let Some(waiting) = self.deliveries.pop_queued(is_windowed, has_id) else { break };
                     self.send_queued(peer, waiting);
@@ -96,6 +100,22 @@ impl<'s> Backlog<'s> {
         }
         self.deliveries.drop_empty_queue();
         sent
+    }
+
+    /// Sends as many as possible of the requests that are sent before all messages, and nothing else.
+    pub(super) fn send_first_requests(&mut self, peer: &mut impl Peer) {
+        while self.can_send()
+            && let Source::FirstRequests = self.deliveries.next_source(self.limits)
+            && let Some(waiting) = self.deliveries.pop_request()
+        {
+            self.send_queued(peer, waiting);
+        }
+        self.deliveries.drop_empty_queue();
+    }
+
+    /// Returns whether the output has room for one more packet.
+    fn can_send(&self) -> bool {
+        self.limits.is_open && self.link.has_room(self.limits, self.effects)
     }
 
     /// Sends the next message again, with its packet identifier and DUP \[MQTT-3.3.1-1, MQTT-4.4.0-1\].

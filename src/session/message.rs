@@ -90,7 +90,38 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// Sets the properties. Default: none; 5.0 only. A message whose properties contain a topic alias cannot be
+    /// Sets the Response Topic, which makes the message a request (section 4.10). Default: none; 5.0 only.
+    ///
+    /// ```
+    /// # use mqtt_sansio::{Message, TopicName};
+    /// let answers = TopicName::new("answers/7")?;
+    /// let request = Message::new("questions", "6 * 7").response_topic(answers).correlation_data(b"1");
+    /// assert_eq!(request.get_properties().response_topic, Some(answers));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    #[inline]
+    #[must_use]
+    pub const fn response_topic(mut self, response_topic: TopicName<'a>) -> Self {
+        self.properties.response_topic = Some(response_topic);
+        self
+    }
+
+    /// Sets the Correlation Data, which the response repeats (section 4.10). Default: none; 5.0 only. The session assigns it
+    /// no meaning.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Message;
+    /// let request = Message::new("questions", "6 * 7").correlation_data(b"1");
+    /// assert_eq!(request.get_properties().correlation_data, Some(&b"1"[..]));
+    /// ```
+    #[inline]
+    #[must_use]
+    pub const fn correlation_data(mut self, correlation_data: &'a [u8]) -> Self {
+        self.properties.correlation_data = Some(correlation_data);
+        self
+    }
+
+    /// Sets the properties, all at once. Default: none; 5.0 only. A message whose properties contain a topic alias cannot be
     /// published, because the session assigns topic aliases.
     #[inline]
     #[must_use]

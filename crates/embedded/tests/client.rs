@@ -188,6 +188,34 @@ fn a_run_may_be_dropped() {
     }
 }
 
+/// A subscription that the handler makes upon the report of the connection comes before what was queued: the client gets
+/// its own messages.
+#[test]
+fn a_subscription_upon_the_connection_comes_before_queued_messages() {
+    let clock = TestClock::default();
+    let config = ClientConfig { max_stored: 2, ..config() };
+    let (server, client) = (Server::new(&clock), Client::new(config, clock.clone()));
+    for payload in ["1", "2"] {
+        client.publish(&Message::new("t", payload).qos(QoS::AtLeastOnce)).unwrap();
+    }
+    let received = RefCell::new(Vec::new());
+    let handler = async |action: Action<'_>| match action {
+        Action::Connected(_) => drop(client.subscribe(&[subscription("t")]).unwrap()),
+        Action::Message(message) => {
+            received.borrow_mut().push(String::from_utf8_lossy(message.payload).into_owned());
+            if received.borrow().len() == 2 {
+                client.disconnect().unwrap();
+            }
+        }
+        _ => {}
+    };
+    let uart = uart(16, None);
+    let connection = join(client.run(uart.client.0, uart.client.1, handler), server.serve(uart.broker));
+    let minute = clock.wait_until(Instant::from_micros(60_000_000));
+    assert!(matches!(run(&clock, select(connection, minute)), Either::First((REQUESTED, ()))));
+    assert_eq!(received.into_inner(), ["1", "2"]);
+}
+
 /// While the handler waits, nothing is read; output is written.
 #[test]
 fn a_handler_that_waits_stops_the_reading() {

@@ -96,7 +96,7 @@ impl Builder {
     /// of the client. Default: none, the step stays unanswered, and the connection ends.
     ///
     /// The server's last Authentication Data, which may prove who it is, are in the
-    /// [properties](crate::Connected::properties) of [`Event::Connected`](crate::Event::Connected). Each connection begins
+    /// [properties](mqtt_sansio::client::OwnedConnected::properties) of [`Event::Connected`](crate::Event::Connected). Each connection begins
     /// with the data of the configuration; [`Client::reconfigure`] changes them.
     ///
     /// ```
@@ -128,8 +128,8 @@ impl Builder {
     }
 
     /// Sets whether the client subscribes again, to all that the server has granted before, when the server has lost the
-    /// session. Default: true. After a restart the client does not know its subscriptions. What was queued meanwhile is
-    /// sent before: a response to a queued request can come before the subscription, and does not arrive then.
+    /// session. Default: true. The requests are sent before what was queued meanwhile, so that a response to a queued message
+    /// finds its subscription. After a restart the client does not know its subscriptions.
     #[must_use]
     pub fn resubscribe(self, resubscribes: bool) -> Self {
         Self { resubscribes, ..self }

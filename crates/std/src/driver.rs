@@ -7,7 +7,7 @@ use mqtt_sansio::client::{Action, Close};
 use mqtt_sansio::codec::AuthReasonCode;
 use mqtt_sansio::{Instant, StdClock};
 
-use crate::event::{Closed, Connected, Event};
+use crate::event::{Closed, Event};
 use crate::link::{Link, park};
 use crate::state::{Shared, State};
 use crate::store::Store;
@@ -175,6 +175,7 @@ impl Driver {
         let end = self.take_all(state, &mut input, clock);
         let left = input.len();
         link.keep(left);
+        state.resubscribe(clock); // what found no room before
         end
     }
 
@@ -186,7 +187,7 @@ impl Driver {
                 false => state.session.poll(clock.now(), input),
             };
             match action? {
-                Action::Connected(connected) => state.connected(clock, Connected::new(&connected)),
+                Action::Connected(connected) => state.connected(clock, &connected),
                 Action::Message(message) => state.push(Event::Message(message.to_owned())),
                 Action::Done { token, outcome } => state.done(token, &outcome),
                 Action::Auth(auth) if auth.reason_code == AuthReasonCode::ContinueAuthentication => {

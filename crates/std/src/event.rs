@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtt_sansio::client::{self, Close, Resumption, ServerLimits, SubscribeError};
-use mqtt_sansio::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, Packet, PacketBuf};
-use mqtt_sansio::{OwnedMessage, OwnedOutcome, ReasonCode, Token, Version};
+use mqtt_sansio::client::{Close, OwnedConnected, SubscribeError};
+use mqtt_sansio::{OwnedMessage, OwnedOutcome, ReasonCode, Token};
 
 use crate::state::Shared;
 
@@ -15,7 +14,7 @@ use crate::state::Shared;
 #[non_exhaustive]
 pub enum Event {
     /// The server has accepted the connection.
-    Connected(Connected),
+    Connected(OwnedConnected),
     /// A message has arrived.
     Message(OwnedMessage),
     /// An operation has its outcome that no [`Pending`](crate::Pending) belongs to: a message that was published before a
@@ -30,36 +29,6 @@ pub enum Event {
     Resubscribed(Result<OwnedOutcome, SubscribeError>),
     /// The connection has ended, or could not be established.
     Closed(Closed),
-}
-
-/// The server's acceptance of a connection.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Connected {
-    /// Whether the session is new, resumed or lost.
-    pub session: Resumption,
-    /// The limits that the server has announced.
-    pub server: ServerLimits,
-    /// A CONNACK of 5.0 with the properties.
-    connack: Option<PacketBuf>,
-}
-
-impl Connected {
-    pub(crate) fn new(connected: &client::Connected<'_>) -> Self {
-        let client::Connected { session, server, properties, .. } = connected;
-        let connack =
-            ConnAck { session_present: false, reason_code: ConnAckReasonCode::Success, properties: *properties };
-        Self { session: *session, server: *server, connack: PacketBuf::encode(&connack.into(), Version::V5).ok() }
-    }
-
-    /// Returns the properties of CONNACK, for instance the Assigned Client Identifier, the Response Information and the last
-    /// Authentication Data; empty before 5.0.
-    pub fn properties(&self) -> ConnAckProperties<'_> {
-        match self.connack.as_ref().map(PacketBuf::packet) {
-            Some(Packet::ConnAck(connack)) => connack.properties,
-            _ => ConnAckProperties::default(),
-        }
-    }
 }
 
 /// The end of a connection, or of the attempt to establish one.

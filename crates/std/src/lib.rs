@@ -37,7 +37,7 @@ mod transport;
 pub use self::builder::{Builder, connect};
 pub use self::client::Client;
 pub use self::error::{Ended, Error};
-pub use self::event::{Closed, Connected, Event, Events};
+pub use self::event::{Closed, Event, Events};
 pub use self::file::FileStore;
 pub use self::link::Link;
 pub use self::pending::Pending;

@@ -7,12 +7,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use mqtt_sansio::client::{ClientSession, Resumption};
+use mqtt_sansio::client::{ClientSession, Connected, Resumption, SubscribeError};
 use mqtt_sansio::codec::Disconnect;
 use mqtt_sansio::{DisconnectError, Outcome, OwnedOutcome, StdClock, Token, Version};
 
 use crate::error::Ended;
-use crate::event::{Connected, Event};
+use crate::event::Event;
 use crate::subscriptions::{Request, Subscriptions};
 
 /// The state of a client, and what wakes the threads that wait for it.
@@ -286,16 +286,23 @@ impl State {
 
     /// Reports a connection, and subscribes again if the session has no subscriptions. With 3.1 the client cannot know:
     /// CONNACK has no Session Present flag.
-    pub(crate) fn connected(&mut self, clock: &StdClock, connected: Connected) {
+    pub(crate) fn connected(&mut self, clock: &StdClock, connected: &Connected<'_>) {
         let session = connected.session;
-        self.push(Event::Connected(connected));
+        self.push(Event::Connected(connected.to_owned()));
         let may_be_new = session != Resumption::Resumed || self.session.config().version == Version::V31;
-        if !may_be_new || !self.resubscribes {
-            return;
+        if may_be_new && self.resubscribes {
+            self.subscriptions.renew();
         }
-        for request in self.subscriptions.take() {
+        self.resubscribe(clock); // now, so that the session sends the requests before what is queued
+    }
+
+    /// Sends the requests again that are due. If the session is full, the rest stays due until operations have their
+    /// outcomes.
+    pub(crate) fn resubscribe(&mut self, clock: &StdClock) {
+        while let Some(request) = self.subscriptions.take_due() {
             match request.send(clock.now(), &mut self.session) {
                 Ok(token) => self.wait_for(token, Waiting::Resubscribe(request)),
+                Err(SubscribeError::QueueFull) => return self.subscriptions.put_back(request),
                 Err(error) => {
                     self.subscriptions.keep(request);
                     self.push(Event::Resubscribed(Err(error)));

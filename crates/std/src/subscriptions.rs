@@ -1,5 +1,7 @@
 //! The subscriptions of a session, to subscribe again when the server has lost it.
 
+use std::collections::VecDeque;
+
 use mqtt_sansio::client::{ClientSession, SubscribeError};
 use mqtt_sansio::codec::{RetainHandling, SubscribeProperties, Subscription, SubscriptionIdentifier};
 use mqtt_sansio::{Instant, Outcome, QoS, Token, TopicFilter};
@@ -8,6 +10,8 @@ use mqtt_sansio::{Instant, Outcome, QoS, Token, TopicFilter};
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     granted: Vec<Request>,
+    /// The requests that are to be sent again, because the session is new.
+    due: VecDeque<Request>,
 }
 
 /// A SUBSCRIBE. Each request is sent again by itself, since a subscription identifier belongs to all of its filters, and
@@ -86,14 +90,25 @@ impl Subscriptions {
     }
 
     fn remove(&mut self, filter: &str) {
-        for request in &mut self.granted {
+        for request in self.granted.iter_mut().chain(&mut self.due) {
             request.subscriptions.retain(|subscription| subscription.filter != filter);
         }
         self.granted.retain(|request| !request.subscriptions.is_empty());
+        self.due.retain(|request| !request.subscriptions.is_empty());
     }
 
-    /// Removes and returns all requests: each is granted again, or not.
-    pub(crate) fn take(&mut self) -> Vec<Request> {
-        std::mem::take(&mut self.granted)
+    /// Notes that the session is new: all requests are to be sent again.
+    pub(crate) fn renew(&mut self) {
+        self.due.extend(self.granted.drain(..));
+    }
+
+    /// Removes and returns the next request that is to be sent again.
+    pub(crate) fn take_due(&mut self) -> Option<Request> {
+        self.due.pop_front()
+    }
+
+    /// Puts back a request that cannot be sent yet.
+    pub(crate) fn put_back(&mut self, request: Request) {
+        self.due.push_front(request);
     }
 }

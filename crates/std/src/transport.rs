@@ -95,7 +95,7 @@ impl fmt::Debug for Transport {
 }
 
 /// Returns a function that connects to a server over TCP, for [`connect`](crate::connect). The address is resolved for
-/// each connection; each of its addresses is tried for at most 30 seconds.
+/// each connection; each of its addresses is tried for at most 30 seconds. An error names the address that was tried last.
 ///
 /// ```no_run
 /// # use mqtt_sansio::client::ClientConfig;
@@ -108,7 +108,8 @@ pub fn tcp<A: ToSocketAddrs + Send + 'static>(address: A) -> impl FnMut() -> io:
     move || {
         let mut last = Err(io::ErrorKind::AddrNotAvailable.into());
         for address in address.to_socket_addrs()? {
-            last = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT);
+            last = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
+                .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")));
             if last.is_ok() {
                 break;
             }

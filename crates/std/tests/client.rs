@@ -7,13 +7,14 @@ use std::net::TcpListener;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
 use mqtt_sansio::client::{Authentication, ClientConfig, ReconfigureError, Resumption};
 use mqtt_sansio::codec::PubAckReasonCode;
 use mqtt_sansio::{AbandonReason, Message, Outcome, PublishError, QoS, ReasonCode};
-use mqtt_sansio_std::{Builder, Ended, Error, Event, Events, Transport, connect, tcp};
+use mqtt_sansio_std::{Builder, Client, Ended, Error, Event, Events, Transport, connect, tcp};
 use peer::{NEW, Peer, RESUMED, config, piped, scripts};
 
 /// A time after which a test has failed.
@@ -80,6 +81,15 @@ fn commands_over_tcp() {
     assert!(events.next().is_none(), "the client has ended");
     assert_eq!(client.publish(&message("late", QoS::AtMostOnce)).unwrap_err(), Error::Ended(Ended));
     script.join().unwrap();
+}
+
+/// The report of a connection that could not be made names the address.
+#[test]
+fn an_error_of_a_connection_names_the_address() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // nothing listens there any more
+    let (_client, mut events) = Builder::new(config()).reconnect(false).connect(tcp(address)).unwrap();
+    let closed = closed(&mut events);
+    assert!(closed.reason.starts_with(&format!("{address}: ")), "{closed}");
 }
 
 /// A message of QoS 2 whose delivery is cut after PUBREC goes on with PUBREL, and nothing is sent twice.
@@ -149,6 +159,60 @@ fn a_lost_session_is_subscribed_again() {
         assert!(matches!(resubscribed, Event::Resubscribed(Ok(outcome)) if outcome.is_success()));
     }
     drop(sender);
+}
+
+/// Grants the next SUBSCRIBE, which is this one.
+fn grant(peer: &mut Peer, id: u8, filter: &str) {
+    peer.expect(&[&format!("SUBSCRIBE {id} {filter}")]);
+    peer.write(&[0x90, 4, 0, id, 0, 1]);
+}
+
+/// A client with two subscriptions, whose connection is lost.
+fn lost_session(config: ClientConfig) -> (Client, Events, Sender<Transport>) {
+    let (sender, transports) = scripts();
+    let (client, mut events) = connect(config, transports).unwrap();
+    let (transport, mut peer) = piped();
+    sender.send(transport).unwrap();
+    peer.accept("CONNECT clean=true", NEW);
+    thread::scope(|scope| {
+        scope.spawn(|| ["a", "b"].map(|filter| client.subscribe(filter, QoS::AtLeastOnce).unwrap()));
+        grant(&mut peer, 1, "a");
+        grant(&mut peer, 2, "b");
+    });
+    drop(peer);
+    assert_eq!(connected(&mut events), Resumption::New);
+    closed(&mut events);
+    (client, events, sender)
+}
+
+/// All requests come before the first message, also if the queue is full.
+#[test]
+fn a_lost_session_is_subscribed_again_before_queued_messages_are_sent() {
+    let (client, _events, sender) = lost_session(ClientConfig { max_stored: 3, ..config() });
+    let _pending = ["1", "2", "3"].map(|payload| client.try_publish(&message(payload, QoS::AtLeastOnce)).unwrap());
+    let full = client.try_publish(&message("4", QoS::AtLeastOnce)).unwrap_err();
+    assert_eq!(full, Error::Publish(PublishError::QueueFull));
+    let (transport, mut peer) = piped();
+    sender.send(transport).unwrap();
+    peer.accept("CONNECT clean=false", NEW);
+    peer.expect(&["SUBSCRIBE 3 a", "SUBSCRIBE 4 b"]);
+    peer.expect(&["PUBLISH 5 1 dup=false", "PUBLISH 6 2 dup=false", "PUBLISH 7 3 dup=false"]);
+}
+
+/// A session that has room for one request at a time sends one after the other, on the same connection.
+#[test]
+fn subscriptions_that_find_no_room_are_requested_again_later() {
+    let (_client, mut events, sender) = lost_session(ClientConfig { max_stored: 1, ..config() });
+    let (transport, mut peer) = piped();
+    sender.send(transport).unwrap();
+    peer.accept("CONNECT clean=false", NEW);
+    grant(&mut peer, 3, "a");
+    grant(&mut peer, 4, "b");
+    assert_eq!(connected(&mut events), Resumption::Lost);
+    for _ in ["a", "b"] {
+        let event = next(&mut events);
+        assert!(matches!(&event, Event::Resubscribed(Ok(outcome)) if outcome.is_success()), "{event:?}");
+    }
 }
 
 /// Messages that never end: a reader that counts the bytes that were read.

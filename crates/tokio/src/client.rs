@@ -12,7 +12,7 @@ use mqtt_sansio::{
 };
 
 use crate::completion::Completion;
-use crate::error::{DisconnectError, PublishError, SubscribeError};
+use crate::error::{Closed, DisconnectError, PublishError, SubscribeError};
 use crate::operations::Request;
 use crate::shared::Shared;
 use crate::state::Phase;
@@ -411,6 +411,43 @@ impl Client {
     /// ```
     pub fn outstanding(&self) -> usize {
         self.shared().with(|state| state.session.queued() + state.session.operations_in_flight())
+    }
+
+    /// Waits until no message and no request is without an outcome: the server has acknowledged all of them, or they were
+    /// given up. Messages of QoS 0 count until they are in the output. That takes as long as there is no connection, and as
+    /// long as other tasks publish more. Dropping the future has no effect.
+    ///
+    /// Acknowledgements arrive only while the application takes its [`Events`](crate::Events), or after it has dropped them.
+    ///
+    /// ```
+    /// # use mqtt_sansio::{Message, QoS};
+    /// # use mqtt_sansio_tokio::Client;
+    /// # async fn report(client: Client, values: Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// for value in values {
+    ///     drop(client.queue(Message::new("home/temp", value).qos(QoS::AtLeastOnce)).await?);
+    /// }
+    /// client.drained().await?; // the program may go to sleep
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if the client ends before.
+    pub async fn drained(&self) -> Result<(), Closed> {
+        loop {
+            let mut drained = std::pin::pin!(self.shared().drained.notified());
+            drained.as_mut().enable();
+            let result = self.shared().with(|state| match &state.phase {
+                _ if state.is_idle() => Some(Ok(())),
+                Phase::Ended(_) => Some(Err(Closed)),
+                _ => None,
+            });
+            match result {
+                Some(result) => return result,
+                None => drained.await,
+            }
+        }
     }
 
     /// Returns the limits that the server has announced on this connection; without a connection they are not known.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
-use mqtt_sansio::client::{Resumption, ServerLimits};
-use mqtt_sansio::codec::{AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Packet, PacketBuf};
-use mqtt_sansio::{AckHandle, OwnedMessage, OwnedOutcome, PayloadPart, Version, client};
+use mqtt_sansio::client::OwnedConnected;
+use mqtt_sansio::codec::AuthReasonCode;
+use mqtt_sansio::{AckHandle, OwnedMessage, OwnedOutcome, PayloadPart};
 
 use crate::error::ConnectionError;
 use crate::shared::Shared;
@@ -21,7 +21,7 @@ use crate::shared::Shared;
 #[non_exhaustive]
 pub enum Event {
     /// The server has accepted a connection.
-    Connected(Connected),
+    Connected(OwnedConnected),
     /// A message has arrived.
     Message(OwnedMessage),
     /// The next part of a payload has arrived, with
@@ -56,36 +56,6 @@ pub enum Event {
         /// The pause before the next attempt; `None` if there is none, because the driver ends.
         retry_in: Option<Duration>,
     },
-}
-
-/// The server's acceptance of a connection.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Connected {
-    /// Whether the session is new, resumed or lost.
-    pub session: Resumption,
-    /// The limits that the server has announced.
-    pub server: ServerLimits,
-    /// A CONNACK of 5.0 with the properties.
-    connack: Option<PacketBuf>,
-}
-
-impl Connected {
-    pub(crate) fn new(connected: &client::Connected<'_>) -> Self {
-        let client::Connected { session, server, properties, .. } = connected;
-        let connack =
-            ConnAck { session_present: false, reason_code: ConnAckReasonCode::Success, properties: *properties };
-        Self { session: *session, server: *server, connack: PacketBuf::encode(&connack.into(), Version::V5).ok() }
-    }
-
-    /// Returns the properties of CONNACK, for instance the Assigned Client Identifier and the Response Information; empty
-    /// before 5.0.
-    pub fn properties(&self) -> ConnAckProperties<'_> {
-        match self.connack.as_ref().map(PacketBuf::packet) {
-            Some(Packet::ConnAck(connack)) => connack.properties,
-            _ => ConnAckProperties::default(),
-        }
-    }
 }
 
 impl Event {

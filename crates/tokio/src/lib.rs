@@ -29,7 +29,7 @@ pub use self::driver::{Driver, connect, connect_durable, connect_with};
 pub use self::error::{
     CloseReason, Closed, ConnectionError, DisconnectError, DriverError, PublishError, SubscribeError,
 };
-pub use self::event::{Connected, Event, Events};
+pub use self::event::{Event, Events};
 pub use self::options::Options;
 pub use self::server::{AcceptError, Decision, Request, ServerConnection, ServerEnd, ServerEvent, accept};
 #[cfg(feature = "tls")]

@@ -13,8 +13,8 @@ use std::time::Duration;
 pub struct Options {
     /// Whether the driver subscribes again to what the server had granted, whenever a connection begins with a new
     /// session. Default: true. In 3.1, where the server does not say whether the session is new, it does so for each
-    /// connection. What was queued meanwhile is sent before: a response to a queued request, for instance, can come
-    /// before the subscription is there again, and does not arrive then.
+    /// connection. The requests are sent before what was queued meanwhile, so that a response to a queued message finds its
+    /// subscription.
     pub resubscribe: bool,
     /// Maximum number of messages that wait in the driver as events. Default: 1,024. At the limit the driver reads nothing
     /// until the application takes the events. It takes all that wait at once, so twice as many may wait in all. Events about

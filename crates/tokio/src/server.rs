@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use mqtt_sansio::codec::{AuthReasonCode, ConnAckReasonCode, Packet, PacketBuf, PacketId, Subscribe, Unsubscribe};
+use mqtt_sansio::codec::{
+    AuthReasonCode, ConnAckReasonCode, Connect, Packet, PacketBuf, PacketId, Subscribe, Unsubscribe,
+};
 use mqtt_sansio::server::{
     self, Accept, Acceptor, AcceptorAction, Action, Close, NotAccepted, RequestId, ServerConfig, ServerSession,
 };
@@ -34,6 +36,30 @@ pub enum Request {
     Connect(PacketBuf),
     /// The client has answered a challenge with these data.
     Auth(Bytes),
+}
+
+impl Request {
+    /// Returns the CONNECT of a client that wants to connect; `None` for the answer to a challenge.
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::ConnAckReasonCode;
+    /// # use mqtt_sansio_tokio::{Decision, Request};
+    /// fn decide(request: &Request) -> Decision {
+    ///     match request.connect() {
+    ///         Some(connect) if connect.password == Some(b"secret") => Decision::accept(),
+    ///         _ => Decision::Refuse(ConnAckReasonCode::BadUserNameOrPassword),
+    ///     }
+    /// }
+    /// ```
+    pub fn connect(&self) -> Option<Connect<'_>> {
+        match self {
+            Self::Connect(packet) => match packet.packet() {
+                Packet::Connect(connect) => Some(connect),
+                _ => None,
+            },
+            Self::Auth(_) => None,
+        }
+    }
 }
 
 /// The answer to a [`Request`].
@@ -90,7 +116,7 @@ pub enum AcceptError {
 /// ```
 /// use std::sync::Arc;
 ///
-/// use mqtt_sansio::codec::{ConnAckReasonCode, Packet, SubAckReasonCode};
+/// use mqtt_sansio::codec::{ConnAckReasonCode, SubAckReasonCode};
 /// use mqtt_sansio::server::ServerConfig;
 /// use mqtt_sansio_tokio::{Decision, Request, ServerEvent, accept};
 /// use tokio::net::{TcpListener, TcpStream};
@@ -104,12 +130,9 @@ pub enum AcceptError {
 /// }
 ///
 /// async fn serve(stream: TcpStream, password: Arc<[u8]>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-///     let decide = async move |request: Request| match request {
-///         Request::Connect(packet) => match packet.packet() {
-///             Packet::Connect(connect) if connect.password == Some(&password[..]) => Decision::accept(),
-///             _ => Decision::Refuse(ConnAckReasonCode::BadUserNameOrPassword),
-///         },
-///         _ => Decision::Refuse(ConnAckReasonCode::BadAuthenticationMethod),
+///     let decide = async move |request: Request| match request.connect() {
+///         Some(connect) if connect.password == Some(&password[..]) => Decision::accept(),
+///         _ => Decision::Refuse(ConnAckReasonCode::BadUserNameOrPassword),
 ///     };
 ///     let mut connection = accept(stream, ServerConfig::default(), decide).await?;
 ///     while let Some(event) = connection.next().await {
@@ -133,7 +156,7 @@ pub enum AcceptError {
 /// use std::collections::HashMap;
 /// use std::sync::{Arc, Mutex};
 ///
-/// use mqtt_sansio::codec::{ConnAckReasonCode, Packet};
+/// use mqtt_sansio::codec::ConnAckReasonCode;
 /// use mqtt_sansio::server::{Accept, ServerConfig, ServerSession};
 /// use mqtt_sansio_tokio::{Decision, Request, accept};
 /// use tokio::net::TcpListener;
@@ -146,9 +169,7 @@ pub enum AcceptError {
 ///         tokio::spawn(async move {
 ///             let stored = Arc::clone(&sessions);
 ///             let decide = async move |request: Request| {
-///                 if let Request::Connect(packet) = request
-///                     && let Packet::Connect(connect) = packet.packet()
-///                 {
+///                 if let Some(connect) = request.connect() {
 ///                     let session = stored.lock().unwrap().remove(connect.client_identifier.as_str());
 ///                     return Decision::Accept(session, Accept::default());
 ///                 }

@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// Notified when the session may have room for more messages.
     pub(crate) room: Notify,
+    /// Notified when no operation is without an outcome, and when the driver has ended.
+    pub(crate) drained: Notify,
     /// Notified when the driver has ended.
     pub(crate) ended: Notify,
 }
@@ -57,6 +59,7 @@ impl Shared {
             state: Mutex::new(State::new(session, options)),
             clock: Clock::new(),
             room: Notify::new(),
+            drained: Notify::new(),
             ended: Notify::new(),
         }
     }
@@ -171,7 +174,7 @@ impl Shared {
         let mut close = None;
         for _ in 0..BATCH {
             match state.session.poll_timeout(now) {
-                Some(action) => close = close.or(state.handle(action, &Bytes::new(), wakers)),
+                Some(action) => close = close.or(state.handle(now, action, &Bytes::new(), wakers)),
                 None => break,
             }
         }
@@ -203,7 +206,7 @@ impl Shared {
                 step.has_more = false;
                 break;
             };
-            step.close = state.handle(action, &input, wakers);
+            step.close = state.handle(now, action, &input, wakers);
             if step.close.is_some() {
                 break;
             }
@@ -231,7 +234,7 @@ impl Shared {
         let mut state = self.lock();
         state.session.closed(now);
         while let Some(action) = state.session.poll_timeout(now) {
-            state.handle(action, &Bytes::new(), wakers);
+            state.handle(now, action, &Bytes::new(), wakers);
         }
         state.collect_changes();
         self.release(state, wakers);
@@ -264,12 +267,14 @@ impl Shared {
         wakers.into_iter().for_each(Waker::wake);
         self.room.notify_waiters();
         self.room.notify_one();
+        self.drained.notify_waiters();
         self.ended.notify_waiters();
     }
 
     /// Unlocks the state, and wakes those whose outcomes and events have arrived.
     fn release(&self, mut state: MutexGuard<'_, State>, wakers: &mut Vec<Waker>) {
         let has_outcome = std::mem::take(&mut state.has_outcome);
+        let is_drained = has_outcome && state.is_idle();
         if !state.events.is_empty() {
             wakers.extend(state.events_waker.take());
         }
@@ -277,6 +282,9 @@ impl Shared {
         wakers.drain(..).for_each(Waker::wake);
         if has_outcome {
             self.room.notify_one();
+        }
+        if is_drained {
+            self.drained.notify_waiters();
         }
     }
 }

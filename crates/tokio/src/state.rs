@@ -11,7 +11,7 @@ use mqtt_sansio::store::Batch;
 use mqtt_sansio::{AbandonReason, Instant, Outcome, OwnedMessage, OwnedOutcome, ReasonCode, ReceivedMessage, Version};
 
 use crate::error::{CloseReason, DriverError};
-use crate::event::{Connected, Event};
+use crate::event::Event;
 use crate::operations::{Operations, Request};
 use crate::options::Options;
 use crate::subscriptions::Subscriptions;
@@ -125,7 +125,13 @@ impl State {
 
     /// Handles an action of the session; returns the reason if the connection is over. `input` is what was given to the
     /// session.
-    pub(crate) fn handle(&mut self, action: Action<'_>, input: &Bytes, wakers: &mut Vec<Waker>) -> Option<Over> {
+    pub(crate) fn handle(
+        &mut self,
+        now: Instant,
+        action: Action<'_>,
+        input: &Bytes,
+        wakers: &mut Vec<Waker>,
+    ) -> Option<Over> {
         match action {
             Action::Message(_) if !self.events_open => {}
             Action::Message(message) => self.push_event(Event::Message(own(&message, input))),
@@ -144,13 +150,14 @@ impl State {
                 self.push_event(Event::Auth { reason_code: auth.reason_code, data });
             }
             Action::Connected(connected) => {
-                self.push_event(Event::Connected(Connected::new(&connected)));
+                self.push_event(Event::Connected(connected.to_owned()));
                 let may_be_new =
                     connected.session != Resumption::Resumed || self.session.config().version == Version::V31;
                 if may_be_new && self.options.resubscribe {
                     let requests = self.subscriptions.requests().into_iter();
                     self.due = requests.filter(|request| !self.operations.is_requested_again(request)).collect();
                 }
+                self.resubscribe(now); // now, so that the session sends the requests before what is queued
             }
             Action::Close(Close::Requested) => return Some(Over::Requested),
             Action::Close(why) => return Some(Over::Closed(CloseReason::from(&why))),
@@ -178,7 +185,8 @@ impl State {
         }
     }
 
-    /// Requests the subscriptions again that are due.
+    /// Requests the subscriptions again that are due. If the session is full, the rest stays due until operations have
+    /// their outcomes.
     pub(crate) fn resubscribe(&mut self, now: Instant) {
         while let Some(request) = self.due.pop_front() {
             let (subscriptions, properties) = self.subscriptions.of(&request);

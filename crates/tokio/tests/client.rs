@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::future::ready;
+use std::future::{Ready, ready};
 use std::io;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use mqtt_sansio::server::ServerConfig;
 use mqtt_sansio::{AbandonReason, AckError, Message, Outcome, OwnedMessage, QoS, SessionExpiry, Will};
 use mqtt_sansio_tokio::{
     Client, Closed, ConnectionError, Decision, DisconnectError, Driver, DriverError, Event, Events, Options,
-    PublishError, Request, ServerEvent, SubscribeError, accept, connect, connect_with,
+    PublishError, Request, ServerConnection, ServerEvent, SubscribeError, accept, connect, connect_with,
 };
-use tokio::io::duplex;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -169,20 +169,120 @@ async fn subscriptions_of_a_lost_session_are_requested_again() {
     assert!(event.is_err(), "{event:?}");
 }
 
+/// Connects to streams whose other ends are received.
+fn streams() -> (UnboundedReceiver<DuplexStream>, impl FnMut() -> Ready<io::Result<DuplexStream>> + Send + 'static) {
+    let (sender, streams) = unbounded_channel();
+    let connector = move || {
+        let (own, other) = duplex(1000);
+        ready(sender.send(other).map(|()| own).map_err(io::Error::other))
+    };
+    (streams, connector)
+}
+
+/// Accepts the next connection with a new session.
+async fn accept_next(streams: &mut UnboundedReceiver<DuplexStream>) -> ServerConnection<DuplexStream> {
+    accept(streams.recv().await.unwrap(), ServerConfig::default(), async |_| Decision::accept()).await.unwrap()
+}
+
+/// Expects a SUBSCRIBE, and grants its subscription.
+async fn grant(connection: &mut ServerConnection<DuplexStream>) -> String {
+    let event = connection.next().await;
+    let Some(ServerEvent::Subscribe { id, packet }) = event else { panic!("{event:?}") };
+    connection.command(|session, now| session.suback(now, id, &[SubAckReasonCode::GrantedQoS1])).unwrap();
+    connection.flush().await.unwrap();
+    let Packet::Subscribe(subscribe) = packet.packet() else { panic!("{packet:?}") };
+    subscribe.subscriptions.iter().map(|it| it.filter.as_str().to_owned()).collect()
+}
+
+/// A client with two subscriptions, whose connection is lost.
+async fn lost_session(config: ClientConfig) -> (Client, Events, UnboundedReceiver<DuplexStream>) {
+    let (mut streams, connector) = streams();
+    let (client, mut events, driver) = connect(config, connector);
+    tokio::spawn(driver);
+    let subscribing = client.clone();
+    let subscribed = tokio::spawn(async move {
+        subscribing.subscribe("a", QoS::AtLeastOnce).await.unwrap();
+        subscribing.subscribe("b", QoS::AtLeastOnce).await.unwrap();
+    });
+    let mut connection = accept_next(&mut streams).await;
+    assert_eq!([grant(&mut connection).await, grant(&mut connection).await], ["a", "b"]);
+    subscribed.await.unwrap();
+    drop(connection);
+    while !matches!(events.next().await, Some(Event::Disconnected { .. })) {}
+    (client, events, streams)
+}
+
+/// All requests come before the first message, also if the queue is full.
+#[tokio::test(start_paused = true)]
+async fn a_lost_session_is_subscribed_again_before_queued_messages_are_sent() {
+    let (client, _events, mut streams) = lost_session(ClientConfig { max_stored: 3, ..config("c") }).await;
+    for payload in ["1", "2", "3"] {
+        drop(client.try_publish(&Message::new("t", payload).qos(QoS::AtLeastOnce)).unwrap());
+    }
+    assert!(client.try_publish(&Message::new("t", "4")).is_err_and(|error| error.is_full()));
+    let mut connection = accept_next(&mut streams).await;
+    assert_eq!([grant(&mut connection).await, grant(&mut connection).await], ["a", "b"]);
+    for payload in ["1", "2", "3"] {
+        let event = connection.next().await;
+        let Some(ServerEvent::Message(message)) = event else { panic!("{event:?}") };
+        assert_eq!(message.payload(), payload);
+    }
+}
+
+/// A session that has room for one request at a time sends one after the other, on the same connection.
+#[tokio::test(start_paused = true)]
+async fn subscriptions_that_find_no_room_are_requested_again_later() {
+    let (_client, mut events, mut streams) = lost_session(ClientConfig { max_stored: 1, ..config("c") }).await;
+    let mut connection = accept_next(&mut streams).await;
+    assert_eq!([grant(&mut connection).await, grant(&mut connection).await], ["a", "b"]);
+    tokio::spawn(async move { while connection.next().await.is_some() {} });
+    let mut again = Vec::new();
+    while again.len() < 2 {
+        if let Some(Event::Resubscribed { filters, outcome }) = events.next().await {
+            assert!(outcome.is_success());
+            again.extend(filters);
+        }
+    }
+    assert_eq!(again, ["a", "b"]);
+}
+
+/// Messages of every QoS that wait for a connection, and a request: the future is ready when the last one has its outcome,
+/// and fails when the client ends before.
+#[tokio::test(start_paused = true)]
+async fn a_client_is_drained_when_every_operation_has_its_outcome() {
+    let world = World::new();
+    world.set_down(true);
+    let (client, mut events, driver) = start(&world, "c");
+    client.drained().await.unwrap(); // nothing was published yet
+    let completions = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]
+        .map(|qos| client.try_publish(&Message::new("t", "1").qos(qos)).unwrap());
+    let waiting = client.clone();
+    let drained = tokio::spawn(async move { waiting.drained().await });
+    sleep(Duration::from_secs(600)).await;
+    assert!(!drained.is_finished());
+    world.set_down(false);
+    drained.await.unwrap().unwrap();
+    assert_eq!(client.outstanding(), 0);
+    for completion in completions {
+        assert!(timeout(Duration::ZERO, completion).await.unwrap().unwrap().is_success(), "the outcome is known");
+    }
+    world.set_down(true);
+    world.cut();
+    while !matches!(events.next().await, Some(Event::Disconnected { .. })) {}
+    drop(client.try_publish(&Message::new("t", "2").qos(QoS::AtLeastOnce)).unwrap());
+    driver.abort();
+    assert_eq!(client.drained().await, Err(Closed));
+}
+
 /// The server answers late: the task that waits for the event has seen all before.
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_to_a_repeated_subscription_is_an_event() {
-    let (sender, mut streams) = tokio::sync::mpsc::unbounded_channel();
-    let connector = move || {
-        let (own, other) = tokio::io::duplex(1000);
-        std::future::ready(sender.send(other).map(|()| own).map_err(|_| std::io::ErrorKind::NotConnected.into()))
-    };
+    let (mut streams, connector) = streams();
     let (client, mut events, driver) = connect(config("a"), connector);
     tokio::spawn(driver);
     let subscribing = tokio::spawn(async move { client.subscribe("t", QoS::AtLeastOnce).await.map(|_| client) });
     for code in [SubAckReasonCode::GrantedQoS1, SubAckReasonCode::NotAuthorized] {
-        let stream = streams.recv().await.unwrap();
-        let mut connection = accept(stream, ServerConfig::default(), async |_| Decision::accept()).await.unwrap();
+        let mut connection = accept_next(&mut streams).await;
         let Some(ServerEvent::Subscribe { id, .. }) = connection.next().await else { panic!("no SUBSCRIBE") };
         if code == SubAckReasonCode::NotAuthorized {
             while timeout(Duration::from_secs(1), events.next()).await.is_ok() {}

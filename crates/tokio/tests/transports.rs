@@ -76,6 +76,11 @@ async fn an_address_without_a_port_is_named_in_the_error() {
     let error = tcp("127.0.0.1")().await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     assert!(error.to_string().starts_with(r#"the address is "127.0.0.1", and HOST:PORT is expected"#), "{error}");
+
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap(); // nothing listens there any more
+    let error = tcp(address.to_string())().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert!(error.to_string().starts_with(&format!("{address}: ")), "{error}");
 }
 
 #[tokio::test]

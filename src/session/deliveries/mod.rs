@@ -45,6 +45,8 @@ pub(crate) struct Deliveries {
 /// The source of the next packet to send.
 #[derive(Clone, Copy)]
 pub(crate) enum Source {
+    /// The queued requests that are sent before all messages.
+    FirstRequests,
     /// The messages that are to be sent again.
     Resend,
     /// The queue. Messages of QoS 1 and 2 are taken from it only if `is_windowed`, and packets that need a packet
@@ -183,18 +185,22 @@ impl Deliveries {
 
     /// Returns the source of the next packet to send. The source may be empty.
     pub(crate) fn next_source(&self, limits: &ConnectionLimits) -> Source {
+        let has_id = self.next_id().is_some();
+        if has_id && self.queue.as_ref().is_some_and(|queue| queue.has_first_request()) {
+            return Source::FirstRequests;
+        }
         let is_open = self.window_is_open(limits);
         let to_resend = self.outbound.to_resend() != 0;
         if to_resend && is_open {
             return Source::Resend;
         }
-        Source::Queue { is_windowed: is_open && !to_resend, has_id: self.next_id().is_some() }
+        Source::Queue { is_windowed: is_open && !to_resend, has_id }
     }
 
     /// Returns whether the source has a packet.
     pub(crate) fn has_next(&self, source: Source) -> bool {
         match source {
-            Source::Resend => true,
+            Source::FirstRequests | Source::Resend => true,
             Source::Queue { is_windowed, has_id } => {
                 self.queue.as_ref().is_some_and(|queue| queue.has_next(is_windowed, has_id))
             }
@@ -204,6 +210,11 @@ impl Deliveries {
     /// Removes and returns the next queued packet.
     pub(crate) fn pop_queued(&mut self, is_windowed: bool, has_id: bool) -> Option<Waiting> {
         self.queue.as_mut().and_then(|queue| queue.pop(is_windowed, has_id))
+    }
+
+    /// Removes and returns the next queued request.
+    pub(crate) fn pop_request(&mut self) -> Option<Waiting> {
+        self.queue.as_mut().and_then(|queue| queue.pop_request())
     }
 
     /// Removes and returns the oldest queued packet, which is not sent to a peer.
@@ -340,11 +351,11 @@ impl Deliveries {
         self.budget.remove(waiting.stored.len());
     }
 
-    /// Queues a message or request. Only valid after [`check_room`](Self::check_room) has succeeded.
+    /// Queues a message. Only valid after [`check_room`](Self::check_room) has succeeded.
     pub(crate) fn enqueue(
         &mut self,
         limits: &ConnectionLimits,
-        kind: Kind,
+        qos: QoS,
         now: Instant,
         expires_after: u32,
         stored: Stored,
@@ -352,12 +363,42 @@ impl Deliveries {
     ) -> Token {
         self.make_room(limits, stored.len(), effects);
         let token = self.take_token();
+        let kind = Kind::Message(qos);
         let mut waiting = Waiting { token, since: now, kind, expires_after, mark: 0, tries: 0, stored };
         if let (Some(durable), true) = (effects.durable_mut(), kind.is_windowed()) {
             durable.accepted(&mut waiting);
         }
         self.push(waiting);
         token
+    }
+
+    /// Queues a request, if necessary in place of older messages.
+    ///
+    /// On an open connection requests are sent before all messages. So a program that has a new session subscribes before
+    /// a queued message can have a response, and even if the queue is full: as long as no message is in flight on the
+    /// connection, queued messages take no room from requests.
+    pub(crate) fn enqueue_request(
+        &mut self,
+        limits: &ConnectionLimits,
+        kind: Kind,
+        now: Instant,
+        stored: Stored,
+        effects: &mut Effects,
+    ) -> Result<Token, NotQueued> {
+        let messages = self.queue.as_ref().map_or((0, 0), |queue| (queue.messages(), queue.message_bytes()));
+        let is_before_messages = limits.is_open && self.outbound.in_flight() == 0;
+        if !is_before_messages || !self.budget.fits(limits.budget, stored.len(), messages) {
+            self.check_room(limits, stored.len())?;
+            self.make_room(limits, stored.len(), effects);
+        }
+        let token = self.take_token();
+        self.push(Waiting { token, since: now, kind, expires_after: u32::MAX, mark: 0, tries: 0, stored });
+        if limits.is_open
+            && let Some(queue) = &mut self.queue
+        {
+            queue.put_requests_first(token);
+        }
+        Ok(token)
     }
 
     fn push(&mut self, waiting: Waiting) {

@@ -25,7 +25,8 @@ pub enum Overflow {
     DropOldest,
 }
 
-/// The queued messages and requests, in the order in which they were requested.
+/// The queued messages and requests, in the order in which they were requested, except for the
+/// [first requests](Self::first_requests).
 ///
 /// Messages of QoS 1 and 2 are in a line of their own: if the maximum number of messages in flight is reached, only
 /// these messages are held up \[MQTT-3.3.4-8\].
@@ -38,6 +39,9 @@ pub(crate) struct Queue {
     /// Messages of QoS 0.
     unacknowledged: Line,
     requests: Line,
+    /// The requests up to this token are sent before all messages: one of them was made or sent on a connection. Other
+    /// requests keep their places among the messages.
+    first_requests: Option<Token>,
     /// The messages that expire, by time of expiry. An entry whose message has left the queue is skipped; such entries
     /// are swept once they clearly outnumber the messages that expire.
     expiries: BinaryHeap<Reverse<(Instant, Token)>>,
@@ -203,7 +207,26 @@ impl Queue {
     /// Puts a packet back to the front of the queue. Several packets are put back in reverse order.
     pub(crate) fn put_back(&mut self, waiting: Waiting) {
         self.count(&waiting);
+        if let Kind::Subscribe(_) | Kind::Unsubscribe(_) = waiting.kind {
+            self.put_requests_first(waiting.token);
+        }
         self.line(waiting.kind).entries.push_front(Entry::Waiting(waiting));
+    }
+
+    /// Makes the requests up to this token the first packets of the queue.
+    pub(crate) fn put_requests_first(&mut self, up_to: Token) {
+        self.first_requests = self.first_requests.max(Some(up_to));
+    }
+
+    /// Returns whether there is a request that is sent before all messages.
+    #[inline]
+    pub(crate) fn has_first_request(&self) -> bool {
+        self.requests.front().is_some_and(|token| Some(token) <= self.first_requests)
+    }
+
+    /// Removes and returns the next request, whatever its place among the messages.
+    pub(crate) fn pop_request(&mut self) -> Option<Waiting> {
+        self.requests.pop_front()
     }
 
     /// Removes and returns the next packet in order. Messages of QoS 1 and 2 are skipped unless `window_is_open`, and

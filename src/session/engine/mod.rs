@@ -12,7 +12,7 @@ use super::command_error::{AuthenticateError, DisconnectError, NotQueued, Publis
 use super::deliveries::Deliveries;
 use super::deliveries::inbound::AckHandle;
 use super::deliveries::outbound::HELD;
-use super::deliveries::queue::{Kind, Waiting};
+use super::deliveries::queue::Waiting;
 use super::deliveries::stage::Stage;
 use super::effects::Effects;
 use super::endpoint::Peer;
@@ -619,8 +619,7 @@ impl Engine {
     ) -> Result<Token, PublishError> {
         self.check_message(&limits, message, large)?;
         let stored = Stored::message(message, large, self.version())?;
-        let (kind, now, effects) = (Kind::Message(message.qos), self.now, &mut self.effects);
-        Ok(self.deliveries.enqueue(&limits, kind, now, expires_after, stored, effects))
+        Ok(self.deliveries.enqueue(&limits, message.qos, self.now, expires_after, stored, &mut self.effects))
     }
 
     /// Checks that a message can be encoded, is not too large for the peer, and can be stored.
@@ -633,34 +632,31 @@ impl Engine {
         if self.effects.stores() && self.version() != Version::V5 {
             Stored::message_len(message, large, Version::V5)?; // the form in which it is stored
         }
-        Ok(self.check_size(limits, Stored::message_len(message, large, self.version())?)?)
+        let size = Stored::message_len(message, large, self.version())?;
+        Self::check_size(limits, size)?;
+        Ok(self.deliveries.check_room(limits, size)?)
     }
 
-    /// Checks that a packet of this size is not too large for the peer, and can be stored.
+    /// Checks that a packet of this size is not too large for the peer.
     ///
     /// The Maximum Packet Size of the peer is known for an open connection only. The next connection may have another
     /// limit, so that of the protocol applies until then. A stored packet that is too large for the next connection is
     /// dropped then \[MQTT-3.1.2-24, MQTT-3.1.2-25\].
-    fn check_size(&self, limits: &ConnectionLimits, size: usize) -> Result<(), NotQueued> {
+    const fn check_size(limits: &ConnectionLimits, size: usize) -> Result<(), NotQueued> {
         let limit = limits.max_packet_size;
-        if size > limit as usize {
-            Err(NotQueued::TooLarge { limit })
-        } else {
-            self.deliveries.check_room(limits, size)
-        }
+        if size > limit as usize { Err(NotQueued::TooLarge { limit }) } else { Ok(()) }
     }
 
-    /// Sends a request, at once if possible.
+    /// Sends a request, at once if possible, and before all messages if the connection is open.
     pub(crate) fn request(&mut self, peer: &mut impl Peer, request: &Request<'_>) -> Result<Token, SubscribeError> {
         let limits = peer.limits();
         let stored = Stored::request(request, self.version())?;
-        self.check_size(&limits, stored.len())?;
-        let (now, effects) = (self.now, &mut self.effects);
-        let token = self.deliveries.enqueue(&limits, request.kind(), now, u32::MAX, stored, effects);
+        Self::check_size(&limits, stored.len())?;
+        let Self { now, link, effects, deliveries } = self;
         // Requests are rare: all go through the queue.
-        if self.can_send_more(&limits) {
-            _ = self.send_more(peer, &limits, u32::MAX);
-        }
+        let token = deliveries.enqueue_request(&limits, request.kind(), *now, stored, effects)?;
+        // The next call of `poll` sends queued messages, so that all requests made until then are sent before them.
+        Backlog::new(*now, link, deliveries, effects, &limits).send_first_requests(peer);
         Ok(token)
     }
 

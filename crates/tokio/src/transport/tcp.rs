@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use super::Connecting;
 
 /// Returns a connector to this host and port, for instance `"broker.local:1883"` or `"[::1]:1883"`. The name is looked up
-/// for each connection, and all its addresses are tried.
+/// for each connection, and all its addresses are tried. An error names the address.
 ///
 /// ```
 /// # use mqtt_sansio::client::ClientConfig;
@@ -27,10 +27,11 @@ pub fn tcp(address: impl Into<String>) -> impl FnMut() -> Connecting<TcpStream> 
     }
 }
 
-/// Says what is expected if the address cannot be one.
+/// Names the address, and says what is expected if it cannot be one.
 fn explained(error: io::Error, address: &str) -> io::Error {
-    if error.kind() != io::ErrorKind::InvalidInput {
-        return error;
-    }
-    io::Error::new(error.kind(), format!("the address is {address:?}, and HOST:PORT is expected: {error}"))
+    let text = match error.kind() {
+        io::ErrorKind::InvalidInput => format!("the address is {address:?}, and HOST:PORT is expected: {error}"),
+        _ => format!("{address}: {error}"),
+    };
+    io::Error::new(error.kind(), text)
 }
