@@ -209,6 +209,12 @@ impl ClientSession {
         self.engine.deliveries().operations_in_flight()
     }
 
+    /// Returns the number of packet identifiers in use: those of operations in flight, and those of withdrawn messages
+    /// that the server has not completed.
+    pub fn packet_ids_in_use(&self) -> usize {
+        self.engine.deliveries().outbound().len()
+    }
+
     /// Returns the number of QoS 1 and QoS 2 messages that were sent on this connection and whose delivery is not
     /// complete. At the server's Receive Maximum no further message is sent. The number can exceed it only after a
     /// resume, by messages that wait for PUBCOMP.
