@@ -26,6 +26,21 @@ const MANY_EVENTS: u32 = 200_000;
 impl<S: Server> Pair<S> {
     /// Executes the next event. Returns `false` if there is none. The client reports one action at a time, so that
     /// commands can be given in between.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.client().publish(now, &Message::new("a", "1").qos(QoS::AtLeastOnce))?;
+    /// while net.delivered_to_server().is_empty() {
+    ///     assert!(net.step());
+    /// }
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn step(&mut self) -> bool {
         let Some((at, next)) = self.next() else { return false };
         self.now = self.now.max(at);
@@ -41,6 +56,20 @@ impl<S: Server> Pair<S> {
     }
 
     /// Executes all events within this time.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.run_for(Duration::from_secs(3600)); // an hour with nothing but PINGREQ and PINGRESP
+    /// assert!(net.client().is_connected());
+    /// assert_eq!(net.now().since(now), Duration::from_secs(3600));
+    /// ```
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         while self.step_until(end) {}
@@ -48,6 +77,21 @@ impl<S: Server> Pair<S> {
 
     /// Executes the next event if it happens before this time. Otherwise advances the time to `end` and returns
     /// `false`.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// let end = now + Duration::from_secs(10);
+    /// while net.step_until(end) {
+    ///     assert!(net.client().is_connected()); // after each event of these ten seconds
+    /// }
+    /// ```
     pub fn step_until(&mut self, end: Instant) -> bool {
         let happens = self.next().is_some_and(|(at, _)| at <= end);
         if happens {
@@ -64,6 +108,22 @@ impl<S: Server> Pair<S> {
     /// # Panics
     ///
     /// Panics if that does not happen.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// let token = net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    /// net.run_until_quiet(); // all four packets have arrived
+    /// assert!(net.is_quiet() && net.fate(token).is_some());
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn run_until_quiet(&mut self) {
         for _ in 0..MANY_EVENTS {
             if self.is_quiet() || !self.step() {

@@ -25,6 +25,25 @@ const MANY_EVENTS: u32 = 2_000_000;
 
 impl<P: Policy> BrokerWorld<P> {
     /// Executes the next event. Returns `false` if there is none.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// world.publish(switch, &Message::new("home/lamp/set", "on"));
+    /// while world.delivered_to(lamp).is_empty() {
+    ///     assert!(world.step());
+    /// }
+    /// ```
     pub fn step(&mut self) -> bool {
         self.pass_output();
         let Some((at, next)) = self.next() else { return false };
@@ -42,12 +61,51 @@ impl<P: Policy> BrokerWorld<P> {
     }
 
     /// Executes all events within this time.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// # use core::time::Duration;
+    /// let now = world.now();
+    /// world.run_for(Duration::from_secs(3600)); // an hour of keeping connections alive
+    /// assert_eq!(world.now().since(now), Duration::from_secs(3600));
+    /// ```
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         while self.step_until(end) {}
     }
 
     /// Executes the next event if it happens before this time. Otherwise advances the time to `end` and returns `false`.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// # use core::time::Duration;
+    /// let end = world.now() + Duration::from_secs(10);
+    /// while world.step_until(end) {
+    ///     assert!(world.client_mut(lamp).is_connected()); // after each event of these ten seconds
+    /// }
+    /// ```
     pub fn step_until(&mut self, end: Instant) -> bool {
         self.pass_output();
         let happens = self.next().is_some_and(|(at, _)| at <= end);
@@ -65,6 +123,27 @@ impl<P: Policy> BrokerWorld<P> {
     /// # Panics
     ///
     /// Panics if that does not happen.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// world.publish(switch, &Message::new("home/lamp/set", "on").qos(QoS::ExactlyOnce));
+    /// world.run_until_quiet(); // it is delivered, and acknowledged
+    /// assert!(world.is_quiet());
+    /// assert_eq!(world.delivered_to(lamp), ["on"]);
+    /// ```
     pub fn run_until_quiet(&mut self) {
         for _ in 0..MANY_EVENTS {
             if self.is_quiet() || !self.step() {
