@@ -14,6 +14,14 @@ pub(crate) const MAX_LEN: usize = u16::MAX as usize;
 /// A UTF-8 Encoded String: well-formed UTF-8 without U+0000, at most 65,535 bytes long \[MQTT-1.5.4-1, MQTT-1.5.4-2\].
 ///
 /// It holds validated bytes: [`as_bytes`](Self::as_bytes) is free, [`as_str`](Self::as_str) costs a pass over them.
+///
+/// ```
+/// # use mqtt_sansio::Utf8Str;
+/// let text = Utf8Str::new("gr\u{fc}n")?;
+/// assert_eq!((text.as_str(), text.len()), ("gr\u{fc}n", 5));
+/// assert!(Utf8Str::new("\0").is_err() && Utf8Str::from_bytes(b"\xff").is_err());
+/// # Ok::<(), mqtt_sansio::TextError>(())
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Utf8Str<'a>(&'a [u8]);
 

@@ -79,6 +79,13 @@ impl fmt::Debug for Instant {
 ///
 /// Its epoch is 1970-01-01 00:00 UTC, so that instants can be stored and compared after a restart. Within the process it
 /// does not follow changes of the system's time.
+///
+/// ```
+/// # use mqtt_sansio::StdClock;
+/// let clock = StdClock::new();
+/// let deadline = clock.now();
+/// std::thread::sleep(clock.until(deadline)); // not at all, here
+/// ```
 #[cfg(feature = "std")]
 #[derive(Clone, Copy, Debug)]
 // The only clock in the crate. No engine uses it.

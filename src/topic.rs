@@ -134,6 +134,14 @@ impl<'a> TopicFilter<'a> {
     ///
     /// Shared subscriptions are part of 5.0, but many servers grant them to clients of 3.1.1 too. This function does
     /// not depend on a version.
+    ///
+    /// ```
+    /// # use mqtt_sansio::TopicFilter;
+    /// let filter = TopicFilter::new("$share/workers/jobs/#")?;
+    /// assert_eq!(filter.share_name().map(|name| name.as_str()), Some("workers"));
+    /// assert_eq!(filter.without_share(), TopicFilter::new("jobs/#")?);
+    /// # Ok::<(), mqtt_sansio::TopicError>(())
+    /// ```
     pub fn share_name(self) -> Option<Utf8Str<'a>> {
         split_share(self.as_bytes()).map(|(name, _)| Utf8Str::validated(name))
     }

@@ -47,8 +47,8 @@ use crate::session::MAX_UNCOMMITTED;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(all(feature = "serde", feature = "std"), derive(serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct BrokerConfig {
-    /// The settings of each session, with the limits of each. `manual_acks` and `deliver_in_parts` have no effect: the broker
-    /// sets them.
+    /// The settings of each session, with the limits of each. Default: those of [`ServerConfig`]. `manual_acks` and
+    /// `deliver_in_parts` have no effect: the broker sets them.
     pub server: ServerConfig,
     /// The secret that the hash tables are keyed with. [`SharedStrategy::Random`] and assigned client identifiers follow from
     /// it too: all that a broker does follows from its secret and its input. Default, with the feature `std`:

@@ -91,6 +91,24 @@ impl fmt::Display for Resumption {
 }
 
 /// The reason why a connection is over.
+///
+/// ```
+/// # use mqtt_sansio::Instant;
+/// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+/// # use mqtt_sansio::codec::ReasonCode;
+/// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+/// # client.open(now)?;
+/// # let mut connack = &b"\x20\x03\0\0\0"[..];
+/// # assert!(client.poll(now, &mut connack).is_some());
+/// let mut input = &b"\xe0\x01\x89"[..]; // DISCONNECT, with Server busy
+/// let Some(Action::Close(why)) = client.poll(now, &mut input) else { panic!("it is complete") };
+/// assert_eq!(why.reason_code(), Some(ReasonCode::ServerBusy));
+/// if why.may_retry() { // after `client.backoff()`, with `why.server_reference()` if there is one
+///     println!("connecting again: {why}");
+/// }
+/// # assert!(why.may_retry() && why.server_reference().is_none());
+/// # Ok::<(), mqtt_sansio::client::OpenError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // nothing is allocated
 #[non_exhaustive]

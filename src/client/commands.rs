@@ -27,6 +27,19 @@ impl ClientSession {
     ///
     /// [`OpenError::AlreadyConnected`] if the last connection has not been [`closed`](Self::closed);
     /// [`OpenError::Text`] and [`OpenError::Encode`] if the configuration cannot be encoded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// client.open(now)?;
+    /// assert_eq!(client.transmit().chunk()[0], 0x10); // CONNECT, to be written
+    /// assert!(client.open(now).is_err()); // until the connection is closed
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
     pub fn open(&mut self, now: Instant) -> Result<(), OpenError> {
         if !matches!(self.state, State::Closed) {
             return Err(OpenError::AlreadyConnected);
@@ -91,6 +104,21 @@ impl ClientSession {
     /// the outcomes.
     ///
     /// If the transport could not be connected at all, this only lengthens the next [`backoff`](Self::backoff).
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{AbandonReason, Instant, Message, Outcome};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// # let mut connack = &b"\x20\x03\0\0\0"[..];
+    /// # assert!(client.poll(now, &mut connack).is_some());
+    /// let token = client.publish(now, &Message::new("home/temp", "21.5"))?; // QoS 0, in the output
+    /// client.closed(now); // the transport was lost
+    /// let outcome = Outcome::Abandoned(AbandonReason::Connection);
+    /// assert_eq!(client.poll_timeout(now), Some(Action::Done { token, outcome }));
+    /// client.open(now)?; // after `backoff`, on another transport
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn closed(&mut self, now: Instant) {
         if matches!(self.state, State::Closed) {
             return self.backoff.failed(false);
@@ -120,6 +148,28 @@ impl ClientSession {
     /// [`PublishError::QoSNotSupported`] and [`PublishError::RetainNotSupported`] if the server does not support the
     /// message; [`PublishError::TopicAlias`] and [`PublishError::SubscriptionIdentifier`] for properties that the
     /// caller must not set. After an error the session is unchanged, and does not store the message.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// # let mut connack = &b"\x20\x03\0\0\0"[..];
+    /// # assert!(client.poll(now, &mut connack).is_some());
+    /// let token = client.publish(now, &Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    ///
+    /// let mut input = &b"\x40\x02\x00\x01"[..]; // PUBACK
+    /// while let Some(action) = client.poll(now, &mut input) {
+    ///     match action {
+    ///         Action::Done { token: done, outcome } if done == token => assert!(outcome.is_success()),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # assert_eq!(client.in_flight(), 0);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[inline]
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, PublishError> {
         self.engine.advance(now);
@@ -144,6 +194,19 @@ impl ClientSession {
     ///
     /// [`UnknownToken`] if the outcome is known already, or if the operation is a QoS 0 message in the
     /// output.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{AbandonReason, Instant, Message, Outcome, QoS};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// let token = client.publish(now, &Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// client.withdraw(now, token)?;
+    /// let outcome = Outcome::Abandoned(AbandonReason::Withdrawn);
+    /// assert_eq!(client.poll_timeout(now), Some(Action::Done { token, outcome }));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), UnknownToken> {
         self.engine.advance(now);
         self.engine.withdraw(token)
@@ -152,6 +215,17 @@ impl ClientSession {
     /// Returns the number of connections on which the packet of an operation has been sent, the present one included. A
     /// packet counts even if it was sent only in part, and whether or not it has arrived. `None` if no operation with
     /// this token is queued, in flight or in the output.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// let token = client.publish(now, &Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// assert_eq!(client.tries(token), Some(0)); // it waits for a connection
+    /// client.withdraw(now, token)?;
+    /// assert_eq!(client.tries(token), None);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn tries(&self, token: Token) -> Option<u16> {
         self.engine.tries(token)
     }
@@ -170,6 +244,28 @@ impl ClientSession {
     /// [`SubscribeError::Encode`] if the request cannot be encoded in this version; [`SubscribeError::QueueFull`] if no
     /// more requests can be stored; with a connection, [`SubscribeError::TooLarge`] and
     /// [`SubscribeError::NotSupported`] if the server does not support the request.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::codec::Subscription;
+    /// # use mqtt_sansio::{Instant, QoS};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// # let mut connack = &b"\x20\x03\0\0\0"[..];
+    /// # assert!(client.poll(now, &mut connack).is_some());
+    /// let states = Subscription { no_local: true, ..Subscription::new("home/+/state", QoS::AtMostOnce)? };
+    /// let token = client.subscribe(now, &[Subscription::new("home/+/set", QoS::AtLeastOnce)?, states])?;
+    ///
+    /// let mut input = &b"\x90\x05\x00\x01\x00\x01\x87"[..]; // SUBACK: granted with QoS 1, refused
+    /// while let Some(action) = client.poll(now, &mut input) {
+    ///     let Action::Done { token: done, outcome } = action else { continue };
+    ///     assert_eq!((done, outcome.is_success()), (token, false));
+    ///     assert_eq!(outcome.codes().map(|code| code.value()).collect::<Vec<_>>(), [0x01, 0x87]);
+    /// }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn subscribe(&mut self, now: Instant, subscriptions: &[Subscription<'_>]) -> Result<Token, SubscribeError> {
         self.subscribe_with(now, subscriptions, &SubscribeProperties::default())
     }
@@ -179,6 +275,19 @@ impl ClientSession {
     /// # Errors
     ///
     /// As [`subscribe`](Self::subscribe).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::codec::{SubscribeProperties, Subscription, SubscriptionIdentifier};
+    /// # use mqtt_sansio::{Instant, QoS};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// let subscription_identifier = Some(SubscriptionIdentifier::new(7)?); // it is in each message of the subscription
+    /// let properties = SubscribeProperties { subscription_identifier, ..SubscribeProperties::default() };
+    /// client.subscribe_with(now, &[Subscription::new("home/#", QoS::AtLeastOnce)?], &properties)?;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn subscribe_with(
         &mut self,
         now: Instant,
@@ -201,6 +310,17 @@ impl ClientSession {
     /// # Errors
     ///
     /// As [`subscribe`](Self::subscribe).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{Instant, TopicFilter};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// let token = client.unsubscribe(now, &[TopicFilter::new("home/+/set")?])?;
+    /// println!("the outcome will have the token {token}");
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn unsubscribe(&mut self, now: Instant, filters: &[TopicFilter<'_>]) -> Result<Token, SubscribeError> {
         self.unsubscribe_with(now, filters, &UnsubscribeProperties::default())
     }
@@ -210,6 +330,19 @@ impl ClientSession {
     /// # Errors
     ///
     /// As [`subscribe`](Self::subscribe).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::codec::{UnsubscribeProperties, UserProperty};
+    /// # use mqtt_sansio::{Instant, TopicFilter};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// let user_properties = [UserProperty::new("reason", "maintenance")?];
+    /// let properties = UnsubscribeProperties { user_properties: (&user_properties).into(), ..Default::default() };
+    /// client.unsubscribe_with(now, &[TopicFilter::new("home/+/set")?], &properties)?;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn unsubscribe_with(
         &mut self,
         now: Instant,
@@ -228,6 +361,21 @@ impl ClientSession {
     /// again with the same packet identifier \[MQTT-4.4.0-1\], and until then uses it for no other message
     /// \[MQTT-2.2.1-4\]. An application that still works on the message recognises it by the packet identifier, and
     /// acknowledges it with the new handle.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let config = ClientConfig { manual_acks: true, ..ClientConfig::default() };
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(config));
+    /// # client.open(now)?;
+    /// # let mut input = &b"\x20\x03\0\0\0\x32\x08\0\x01t\0\x09\x0021"[..];
+    /// # while let Some(action) = client.poll(now, &mut input) {
+    /// #     let Action::Message(message) = action else { continue };
+    /// let handle = message.ack_handle.expect("QoS 1, with manual acknowledgements");
+    /// assert_eq!(client.packet_id(handle).map(|id| id.get()), Some(9));
+    /// # }
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
     pub fn packet_id(&self, ack_handle: AckHandle) -> Option<PacketId> {
         self.engine.unacknowledged_id(ack_handle)
     }
@@ -244,6 +392,29 @@ impl ClientSession {
     /// [`AckError::EarlierConnection`] if the message arrived on an earlier connection: the server sends it again
     /// if the session is resumed. [`AckError::AlreadyAcknowledged`] if the message is acknowledged already.
     /// [`AckError::NotConnected`] if the connection is about to be closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::codec::PubAckReasonCode;
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::EPOCH;
+    /// let mut client = ClientSession::new(ClientConfig { manual_acks: true, ..ClientConfig::default() });
+    /// # client.open(now)?;
+    /// # let sent = client.transmit().remaining();
+    /// # client.transmit().advance(sent);
+    /// # let mut input = &b"\x20\x03\0\0\0\x32\x08\0\x01t\0\x09\x0021"[..];
+    /// while let Some(action) = client.poll(now, &mut input) {
+    ///     let Action::Message(message) = action else { continue };
+    ///     if let Some(handle) = message.ack_handle { // now, or when the message has been handled
+    ///         client.ack(now, handle, PubAckReasonCode::Success)?;
+    ///     }
+    /// }
+    /// assert_eq!(client.transmit().chunk(), b"\x40\x02\x00\x09"); // PUBACK
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn ack(&mut self, now: Instant, ack_handle: AckHandle, reason_code: PubAckReasonCode) -> Result<(), AckError> {
         self.ack_with(now, ack_handle, reason_code, &AckProperties::default())
     }
@@ -254,6 +425,29 @@ impl ClientSession {
     /// # Errors
     ///
     /// As [`ack`](Self::ack), and [`AckError::Encode`] if the properties cannot be encoded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::codec::{AckProperties, PubAckReasonCode};
+    /// # use mqtt_sansio::{AckError, AckHandle, Instant, Utf8Str};
+    /// # fn f(client: &mut ClientSession, now: Instant, handle: AckHandle) -> Result<(), Box<dyn core::error::Error>> {
+    /// let reason_string = Some(Utf8Str::new("no such device")?);
+    /// let properties = AckProperties { reason_string, ..AckProperties::default() };
+    /// client.ack_with(now, handle, PubAckReasonCode::NotAuthorized, &properties)?;
+    /// # Ok(())
+    /// # }
+    /// # let config = ClientConfig { manual_acks: true, ..ClientConfig::default() };
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(config));
+    /// # client.open(now)?;
+    /// # let mut input = &b"\x20\x03\0\0\0\x32\x08\0\x01t\0\x09\x0021"[..];
+    /// # while let Some(action) = client.poll(now, &mut input) {
+    /// #     let Action::Message(message) = action else { continue };
+    /// #     f(&mut client, now, message.ack_handle.expect("manual acknowledgements"))?;
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn ack_with(
         &mut self,
         now: Instant,
@@ -273,6 +467,28 @@ impl ClientSession {
     ///
     /// [`AuthenticateError::NoAuthentication`] if the server does not wait for a step; [`AuthenticateError::TooLarge`]
     /// if the packet exceeds the server's Maximum Packet Size.
+    ///
+    /// # Examples
+    ///
+    /// The server has sent a challenge. A complete exchange is shown at [`Authentication`](super::Authentication).
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+    /// # let authentication = Some(Box::new(Authentication { method: "X".into(), data: None }));
+    /// # let config = ClientConfig { authentication, ..ClientConfig::default() };
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(config));
+    /// # client.open(now)?;
+    /// let mut input = &b"\xf0\x0a\x18\x08\x15\0\x01X\x16\0\x01\x07"[..]; // AUTH, with the method X and the data 7
+    /// while let Some(action) = client.poll(now, &mut input) {
+    ///     let Action::Auth(auth) = action else { continue };
+    ///     let challenge = auth.properties.authentication_data.unwrap_or_default();
+    ///     client.authenticate(now, &[challenge[0] + 1])?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn authenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         if !matches!(self.state.exchange_mut(), Some(Exchange::Ours)) {
@@ -294,6 +510,23 @@ impl ClientSession {
     /// [`AuthenticateError::NotConnected`] if there is no connection; [`AuthenticateError::NoAuthentication`] if
     /// CONNECT had no Authentication Method \[MQTT-4.12.0-7\], or if an authentication is in progress;
     /// [`AuthenticateError::TooLarge`] if the packet exceeds the server's Maximum Packet Size.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Authentication, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+    /// # let now = Instant::EPOCH;
+    /// let authentication = Some(Box::new(Authentication { method: "X".into(), data: None }));
+    /// let mut client = ClientSession::new(ClientConfig { authentication, ..ClientConfig::default() });
+    /// # client.open(now)?;
+    /// # let mut connack = &b"\x20\x07\0\0\x04\x15\0\x01X"[..];
+    /// # assert!(client.poll(now, &mut connack).is_some());
+    /// client.reauthenticate(now, b"the first data")?; // once the client is connected
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reauthenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         match self.state {
@@ -329,6 +562,26 @@ impl ClientSession {
     /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session
     /// expiry interval other than 0 if CONNECT had none; [`DisconnectError::Encode`] if the packet cannot be encoded in
     /// this version; [`DisconnectError::TooLarge`] if it exceeds the server's Maximum Packet Size.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
+    /// # use mqtt_sansio::codec::Disconnect;
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// # let mut connack = &b"\x20\x03\0\0\0"[..];
+    /// # assert!(client.poll(now, &mut connack).is_some());
+    /// client.disconnect(now, &Disconnect::default())?;
+    /// assert_eq!(client.poll_timeout(now), Some(Action::Close(Close::Requested)));
+    /// let transmit = client.transmit(); // written to its end, before the transport is closed
+    /// # let (rest, _) = (transmit.remaining(), transmit.chunk());
+    /// # transmit.advance(rest);
+    /// client.closed(now);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
         self.engine.advance(now);
         if !self.state.takes_input() {
@@ -389,6 +642,27 @@ impl ClientSession {
     ///
     /// These packets wait until the changes before them are stored: PUBACK, PUBREC, PUBREL, PUBCOMP, and PUBLISH of QoS
     /// 2. All others do not: CONNECT, PUBLISH of QoS 0 and 1, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT, AUTH.
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let now = Instant::from_micros(1);
+    /// let mut client = ClientSession::new(ClientConfig { durable: true, ..ClientConfig::default() });
+    /// # client.open(now)?;
+    /// # let mut connack = &b"\x20\x03\0\0\0"[..];
+    /// # assert!(client.poll(now, &mut connack).is_some());
+    /// # let sent = client.transmit().remaining();
+    /// # client.transmit().advance(sent);
+    /// client.publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    /// assert!(!client.transmit().has_remaining()); // PUBLISH waits
+    /// while let Some(batch) = client.changes() {
+    ///     // ... the batch is stored ...
+    ///     client.committed(now, batch.number());
+    /// }
+    /// assert!(client.transmit().has_remaining());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn committed(&mut self, now: Instant, number: u64) {
         self.engine.advance(now);
         let limits = self.limits();
@@ -415,6 +689,27 @@ impl ClientSession {
     /// # Errors
     ///
     /// [`RestoreError`] if a pair cannot be read. A pair that refers to one that is missing is ignored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::store::{Pairs, batches};
+    /// # use mqtt_sansio::Instant;
+    /// # fn restore(file: &[u8], now: Instant) -> Result<ClientSession, Box<dyn core::error::Error>> {
+    /// let mut pairs = Pairs::default();
+    /// for batch in batches(file) {
+    ///     pairs.apply(&batch?);
+    /// }
+    /// let config = ClientConfig { client_id: "thermo-7".into(), durable: true, ..ClientConfig::default() };
+    /// let client = ClientSession::restore(config, now, pairs.iter())?;
+    /// # Ok(client)
+    /// # }
+    /// # let mut client = restore(b"", Instant::from_micros(1))?;
+    /// # let file = client.snapshot().ok_or("it is durable")?.to_bytes();
+    /// # restore(&file, Instant::from_micros(2))?;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn restore<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         config: ClientConfig,
         now: Instant,
@@ -445,6 +740,21 @@ impl ClientSession {
     ///
     /// The batch takes the place of all batches that [`changes`](Self::changes) has not returned. It is
     /// [committed](Self::committed) like any other.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let now = Instant::from_micros(1);
+    /// # let mut client = ClientSession::new(ClientConfig { durable: true, ..ClientConfig::default() });
+    /// # client.publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    /// if let Some(batch) = client.snapshot() {
+    ///     let file = batch.to_bytes(); // the first batch of a new file, which replaces the old one
+    ///     client.committed(now, batch.number());
+    /// #   assert!(!file.is_empty());
+    /// }
+    /// assert_eq!(client.changes(), None);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn snapshot(&mut self) -> Option<Batch> {
         self.engine.snapshot([].iter())
     }
@@ -453,6 +763,16 @@ impl ClientSession {
     /// [restart](Self::restore) these are the messages of QoS 1 and 2 that were accepted before and have no outcome.
     ///
     /// The order is that of the stages: released, sent, queued. QoS 0 messages in the output are not included.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{Instant, Message, OperationStage, QoS};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// let token = client.publish(now, &Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// let waiting = client.operations().filter(|it| it.stage == OperationStage::Queued).map(|it| it.token);
+    /// assert_eq!(waiting.collect::<Vec<_>>(), [token]);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
         self.engine.operations()
     }
@@ -464,6 +784,23 @@ impl ClientSession {
     /// # Errors
     ///
     /// [`ReconfigureError::AlreadyConnected`] while there is a connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{Instant, SessionExpiry};
+    /// # let now = Instant::EPOCH;
+    /// let config = ClientConfig { session_expiry_interval: SessionExpiry::after(3600), ..ClientConfig::default() };
+    /// let mut client = ClientSession::new(config);
+    /// # client.open(now)?;
+    /// # let mut connack = &b"\x20\x03\0\0\0"[..];
+    /// # assert!(client.poll(now, &mut connack).is_some());
+    /// client.closed(now); // the server keeps the session for an hour
+    /// client.discard_session()?;
+    /// client.open(now)?; // CONNECT has Clean Start
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn discard_session(&mut self) -> Result<(), ReconfigureError> {
         if !matches!(self.state, State::Closed) {
             return Err(ReconfigureError::AlreadyConnected);
@@ -482,6 +819,21 @@ impl ClientSession {
     ///
     /// [`ReconfigureError::AlreadyConnected`] while there is a connection; [`ReconfigureError::OtherVersion`] if the
     /// version differs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::EPOCH;
+    /// # let mut client = ClientSession::new(ClientConfig::default());
+    /// # client.open(now)?;
+    /// client.closed(now); // the server has refused an old password, for instance
+    /// let config = ClientConfig { password: Some(b"new".as_slice().into()), ..client.config().clone() };
+    /// client.reconfigure(config)?;
+    /// client.open(now)?;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn reconfigure(&mut self, mut config: ClientConfig) -> Result<(), ReconfigureError> {
         if !matches!(self.state, State::Closed) {
             return Err(ReconfigureError::AlreadyConnected);

@@ -287,7 +287,7 @@ impl fmt::Debug for ClientConfig {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Authentication {
-    /// The name of the method (Authentication Method).
+    /// The name of the method (Authentication Method). Default: empty.
     pub method: String,
     /// The data that CONNECT contains (Authentication Data). Default: `None`, no data. `Debug` prints their length alone.
     #[cfg_attr(feature = "serde", serde(with = "crate::codec::serialize::optional_binary"))]

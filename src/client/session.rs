@@ -39,6 +39,13 @@ pub struct ClientSession {
 
 impl ClientSession {
     /// Creates a client session without a connection.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// let config = ClientConfig { client_id: "thermo-7".into(), ..ClientConfig::default() };
+    /// let client = ClientSession::new(config);
+    /// assert!(!client.is_connected() && client.deadline().is_none());
+    /// ```
     pub fn new(config: ClientConfig) -> Self {
         let durable = config.durable.then(|| Durable::new(config.version, config.max_uncommitted));
         let mut client = Self::with_engine(Engine::new(config.version, durable), config);
@@ -70,6 +77,23 @@ impl ClientSession {
     /// after writing.
     ///
     /// `now` must not decrease: an earlier time counts as the time of the previous call.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// let received = b"\x20\x03\0\0\0\x30\x06\0\x01t\x0021\x30"; // CONNACK, PUBLISH, the first byte of another packet
+    /// let mut input = &received[..];
+    /// while let Some(action) = client.poll(now, &mut input) {
+    ///     match action {
+    ///         Action::Message(message) => println!("{}: {:?}", message.topic, message.payload),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// assert_eq!(input, b"\x30"); // passed again when more was read
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
     #[inline]
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.engine.advance(now);
@@ -87,6 +111,20 @@ impl ClientSession {
     /// Processes the current time, where nothing was received: [`poll`](Self::poll) with an empty input. Call it until it
     /// returns `None`, when the [`deadline`](Self::deadline) has passed, and after each write. If received bytes are
     /// left, call [`poll`](Self::poll) with them instead.
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// # let sent = client.transmit().remaining();
+    /// # client.transmit().advance(sent);
+    /// # assert_eq!(client.poll_timeout(now), None);
+    /// let deadline = client.deadline().expect("the server has to answer CONNECT"); // nothing was read until then
+    /// assert_eq!(client.poll_timeout(deadline), Some(Action::Close(Close::ConnectTimeout)));
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
     #[inline]
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Action<'static>> {
         self.poll(now, &mut &[][..])
@@ -139,6 +177,26 @@ impl ClientSession {
 
     /// Returns the output: all bytes that are to be written to the transport, in order.
     /// [`advance`](bytes::Buf::advance) removes bytes that were written.
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # use std::io::Write;
+    /// # fn send(client: &mut ClientSession, transport: &mut impl Write) -> std::io::Result<()> {
+    /// while client.transmit().has_remaining() {
+    ///     let written = transport.write(client.transmit().chunk())?;
+    ///     client.transmit().advance(written);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # let mut client = ClientSession::new(ClientConfig::default());
+    /// # client.open(Instant::EPOCH)?;
+    /// # let mut transport = Vec::new();
+    /// # send(&mut client, &mut transport)?;
+    /// # assert_eq!(transport[0], 0x10);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[inline]
     pub fn transmit(&mut self) -> &mut Transmit {
         self.engine.transmit()
@@ -146,6 +204,28 @@ impl ClientSession {
 
     /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
     /// there is something to do at once, `None` if there is no deadline.
+    ///
+    /// ```
+    /// # use core::num::NonZeroU16;
+    /// # use core::time::Duration;
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let config = ClientConfig { keep_alive: NonZeroU16::new(60), ..ClientConfig::default() };
+    /// # let (mut now, mut client) = (Instant::from_micros(5_000_000), ClientSession::new(config));
+    /// # client.open(now)?;
+    /// # let sent = client.transmit().remaining();
+    /// # client.transmit().advance(sent);
+    /// # assert!(client.poll(now, &mut &b"\x20\x03\0\0\0"[..]).is_some());
+    /// # assert!(client.poll_timeout(now).is_none());
+    /// let deadline = client.deadline().expect("there is a keep-alive interval");
+    /// let wait = deadline.since(now); // read from the transport for this time at most
+    /// assert!(Duration::from_secs(50) < wait && wait <= Duration::from_secs(60));
+    /// # now = deadline;
+    /// # assert!(client.poll_timeout(now).is_none());
+    /// # assert_eq!(client.transmit().chunk(), b"\xc0\0"); // PINGREQ
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         if self.engine.is_due(|| self.limits()) {
             return Some(Instant::EPOCH); // at once, at any time
@@ -179,6 +259,16 @@ impl ClientSession {
     /// [configuration](ClientConfig::max_backoff). Up to half of it is random, and differs between client identifiers. A
     /// connection that has [lasted](ClientConfig::backoff_reset) resets it to the shortest pause; the server's
     /// acceptance of a connection alone does not, unless the configuration says so.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// assert_eq!(client.backoff(), Duration::ZERO); // connect at once
+    /// client.closed(now); // the transport could not be connected
+    /// assert!(client.backoff() > Duration::ZERO); // wait for this time, then try again
+    /// ```
     pub fn backoff(&self) -> Duration {
         let ClientConfig { min_backoff, max_backoff, client_id, seed, .. } = &self.config;
         self.backoff.pause(*min_backoff, *max_backoff, client_id, (*seed).into())
@@ -195,11 +285,37 @@ impl ClientSession {
     /// Returns whether [`poll`](Self::poll) accepts input. It does not without a connection, or while too many
     /// answers [wait to be written](ClientConfig::answer_limit). Meanwhile the caller has to hold the
     /// received bytes.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let mut client = ClientSession::new(ClientConfig::default());
+    /// # client.open(Instant::EPOCH)?;
+    /// if client.takes_input() {
+    ///     // Wait until the transport has received something.
+    /// } else {
+    ///     // Only write: the server does not read what it is answered.
+    /// #   unreachable!();
+    /// }
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
     pub fn takes_input(&self) -> bool {
         self.state.takes_input() && self.engine.has_room_for_answers(&self.limits())
     }
 
     /// Returns whether the server has accepted the connection and the connection is not over.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// client.open(now)?;
+    /// assert!(!client.is_connected());
+    /// # let mut connack = &b"\x20\x03\0\0\0"[..];
+    /// assert!(client.poll(now, &mut connack).is_some());
+    /// assert!(client.is_connected());
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
     pub const fn is_connected(&self) -> bool {
         matches!(self.state, State::Connected { .. })
     }
@@ -207,6 +323,12 @@ impl ClientSession {
     /// Returns the number of operations with a packet identifier that have no outcome yet.
     pub fn operations_in_flight(&self) -> usize {
         self.engine.deliveries().operations_in_flight()
+    }
+
+    /// Returns the number of packet identifiers in use: those of operations in flight, and those of withdrawn messages
+    /// that the server has not completed.
+    pub fn packet_ids_in_use(&self) -> usize {
+        self.engine.deliveries().outbound().len()
     }
 
     /// Returns the number of QoS 1 and QoS 2 messages that were sent on this connection and whose delivery is not
@@ -222,12 +344,40 @@ impl ClientSession {
     }
 
     /// Returns the number of messages and requests that wait to be sent or sent again.
+    ///
+    /// The counters of a session, for statistics:
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// client.publish(now, &Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?; // there is no connection
+    /// assert_eq!((client.queued(), client.in_flight()), (1, 0));
+    /// assert_eq!((client.operations_in_flight(), client.unreleased()), (0, 0));
+    /// # client.open(now)?;
+    /// # let mut connack = &b"\x20\x03\0\0\0"[..];
+    /// assert!(client.poll(now, &mut connack).is_some() && client.poll_timeout(now).is_none());
+    /// assert_eq!((client.queued(), client.in_flight()), (0, 1));
+    /// assert_eq!((client.operations_in_flight(), client.packet_ids_in_use(), client.unreleased()), (1, 1, 0));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn queued(&self) -> usize {
         self.engine.deliveries().queued()
     }
 
     /// Returns the limits that the server has announced on this connection. Before the server has accepted the
     /// connection they are not known.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// let mut input = &b"\x20\x06\0\0\x03\x21\0\x0a"[..]; // CONNACK with a Receive Maximum of 10
+    /// assert!(client.poll(now, &mut input).is_some());
+    /// assert_eq!(client.server().receive_maximum, 10);
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
     pub const fn server(&self) -> &ServerLimits {
         match self.state.acceptance() {
             Some(acceptance) => &acceptance.server,
@@ -236,6 +386,17 @@ impl ClientSession {
     }
 
     /// Returns the configuration. Its `client_id` is the one that the server has assigned, if any.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// let mut input = &b"\x20\x08\0\0\x05\x12\0\x02c7"[..]; // CONNACK with an Assigned Client Identifier
+    /// assert!(client.poll(now, &mut input).is_some());
+    /// assert_eq!(client.config().client_id, "c7");
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
     pub const fn config(&self) -> &ClientConfig {
         &self.config
     }

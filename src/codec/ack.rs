@@ -27,7 +27,8 @@ macro_rules! acks {
             }
 
             impl<'a> $packet<'a> {
-                /// Creates the packet with the reason code Success and without properties.
+                /// Creates the packet with the reason code Success and without properties. See the example at
+                /// [`Packet`](super::Packet).
                 pub const fn new(id: PacketId) -> Self {
                     let properties = AckProperties { reason_string: None, user_properties: super::List::EMPTY };
                     Self { id, reason_code: $reason_code::Success, properties }

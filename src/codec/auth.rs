@@ -13,6 +13,22 @@ use super::violation::Violation;
 use crate::text::Utf8Str;
 
 /// AUTH: a step of an authentication exchange; 5.0 only.
+///
+/// ```
+/// # use mqtt_sansio::codec::{Auth, AuthProperties, AuthReasonCode};
+/// # use mqtt_sansio::{Utf8Str, Version};
+/// # #[cfg(feature = "alloc")] {
+/// let properties = AuthProperties {
+///     authentication_method: Some(Utf8Str::new("X")?),
+///     authentication_data: Some(&[7]),
+///     ..AuthProperties::default()
+/// };
+/// let mut out = Vec::new();
+/// Auth { reason_code: AuthReasonCode::ContinueAuthentication, properties }.encode(Version::V5, &mut out)?;
+/// assert_eq!(out, b"\xf0\x0a\x18\x08\x15\x00\x01X\x16\x00\x01\x07");
+/// # }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Auth<'a> {

@@ -12,6 +12,17 @@ use super::version::Version;
 use super::violation::Violation;
 
 /// CONNACK: the server's answer to CONNECT.
+///
+/// ```
+/// # use mqtt_sansio::Version;
+/// # use mqtt_sansio::codec::{ConnAck, ConnAckReasonCode};
+/// # #[cfg(feature = "alloc")] {
+/// let mut out = Vec::new();
+/// ConnAck { reason_code: ConnAckReasonCode::NotAuthorized, ..ConnAck::default() }.encode(Version::V311, &mut out)?;
+/// assert_eq!(out, b"\x20\x02\x00\x05");
+/// # }
+/// # Ok::<(), mqtt_sansio::codec::EncodeError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ConnAck<'a> {

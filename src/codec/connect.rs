@@ -18,6 +18,23 @@ use crate::text::Utf8Str;
 use crate::topic::{TopicErrorKind, TopicName};
 
 /// CONNECT: a client asks to be connected.
+///
+/// ```
+/// # use mqtt_sansio::codec::{Connect, Will};
+/// # use mqtt_sansio::{TopicName, Utf8Str, Version};
+/// # #[cfg(feature = "alloc")] {
+/// let connect = Connect {
+///     client_identifier: Utf8Str::new("thermo-7")?,
+///     keep_alive: 60,
+///     will: Some(Will { topic: TopicName::new("home/thermo-7/state")?, payload: b"lost", ..Will::default() }),
+///     ..Connect::default()
+/// };
+/// let mut out = Vec::new();
+/// connect.encode(connect.version, &mut out)?;
+/// # assert_eq!(connect.version, Version::V5);
+/// # }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Connect<'a> {

@@ -10,6 +10,18 @@ use super::sink::{Body, Sink};
 use super::version::Version;
 
 /// DISCONNECT: the last packet of a connection.
+///
+/// ```
+/// # use mqtt_sansio::Version;
+/// # use mqtt_sansio::codec::{Disconnect, DisconnectReasonCode};
+/// # #[cfg(feature = "alloc")] {
+/// let mut out = Vec::new();
+/// let disconnect = Disconnect { reason_code: DisconnectReasonCode::ServerBusy, ..Disconnect::default() };
+/// disconnect.encode(Version::V5, &mut out)?;
+/// assert_eq!(out, b"\xe0\x01\x89");
+/// # }
+/// # Ok::<(), mqtt_sansio::codec::EncodeError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Disconnect<'a> {

@@ -58,6 +58,19 @@ pub struct DecodeError {
 
 impl DecodeError {
     /// Returns the kind of error: Malformed Packet, Protocol Error, or a refusal by the receiver.
+    ///
+    /// What an error tells:
+    ///
+    /// ```
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::{self, ErrorKind, Field, Limits, PacketType, ReasonCode};
+    /// let error = codec::decode(b"\x30\x0b\x00\x06home/+21.5", Version::V5, Limits::default()).unwrap_err();
+    /// assert_eq!((error.kind(), error.clause()), (ErrorKind::MalformedPacket, "MQTT-3.3.2-2"));
+    /// assert_eq!((error.packet(), error.field()), (Some(PacketType::Publish), Field::TopicName));
+    /// assert_eq!((error.offset(), error.version()), (9, Version::V5));
+    /// assert_eq!(error.reason_code(), ReasonCode::TopicNameInvalid);
+    /// println!("{}: {}", error.violation(), error.remedy());
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         clause::of(self.violation, self.packet, self.field, self.version).kind
     }
@@ -107,6 +120,19 @@ impl DecodeError {
     }
 
     /// Returns the reason code for the CONNACK or DISCONNECT before the connection is closed, in 5.0.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::{self, Disconnect, DisconnectReasonCode, Limits};
+    /// # #[cfg(feature = "alloc")] {
+    /// let error = codec::decode(b"\x30\x0b\x00\x06home/+21.5", Version::V5, Limits::default()).unwrap_err();
+    /// let reason_code = DisconnectReasonCode::try_from(error.reason_code())?;
+    /// let mut out = Vec::new();
+    /// Disconnect { reason_code, ..Disconnect::default() }.encode(Version::V5, &mut out)?;
+    /// assert_eq!(out, b"\xe0\x01\x90"); // the last packet of the connection
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn reason_code(&self) -> ReasonCode {
         clause::of(self.violation, self.packet, self.field, self.version).reason_code
     }
@@ -116,6 +142,14 @@ impl DecodeError {
     ///
     /// There is one for an unsupported version and, in 3.1 and 3.1.1, for an invalid client identifier. The CONNACK has
     /// the form of 3.1.1 unless [`version`](Self::version) is 5.0.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::{self, Limits};
+    /// let connect = b"\x10\x0c\x00\x04MQTT\x07\x02\x00\x3c\x00\x00"; // of a version that does not exist
+    /// let error = codec::decode(connect, Version::V5, Limits::default()).unwrap_err();
+    /// assert_eq!(error.return_code(), Some(1)); // unacceptable protocol version
+    /// ```
     pub fn return_code(&self) -> Option<u8> {
         match self.violation {
             Violation::UnknownProtocolName | Violation::UnsupportedProtocolVersion => {
@@ -207,6 +241,15 @@ pub enum EncodeError {
 
 impl EncodeError {
     /// Returns the packet type; `None` for [`BufferTooSmall`](Self::BufferTooSmall).
+    ///
+    /// ```
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::{Auth, Field, PacketType};
+    /// # #[cfg(feature = "alloc")] {
+    /// let error = Auth::default().encode(Version::V311, &mut Vec::new()).unwrap_err();
+    /// assert_eq!((error.packet(), error.field()), (Some(PacketType::Auth), Some(Field::PacketType)));
+    /// # }
+    /// ```
     pub const fn packet(&self) -> Option<PacketType> {
         match *self {
             Self::NotInVersion { packet, .. }

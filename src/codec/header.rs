@@ -11,6 +11,15 @@ use super::violation::Violation;
 pub const MAX_PACKET_SIZE: u32 = MAX_REMAINING_LENGTH + 5;
 
 /// A valid fixed header (section 2.1).
+///
+/// ```
+/// # use mqtt_sansio::Version;
+/// # use mqtt_sansio::codec::{FixedHeader, PacketType};
+/// let header = FixedHeader::decode(b"\x32\x8c\x10\0\x01t", Version::V5)?.ok_or("incomplete")?;
+/// assert_eq!((header.packet_type, header.packet_size()), (PacketType::Publish, 2063)); // and then 2,060 bytes
+/// assert_eq!(FixedHeader::decode(b"\x32\x8c", Version::V5)?, None); // incomplete
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct FixedHeader {

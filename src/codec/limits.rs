@@ -43,11 +43,25 @@ impl Limits {
     };
 
     /// Returns the default limits for the packets of a client.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::{self, Limits};
+    /// let limits = Limits { max_packet_size: 65_536, ..Limits::from_client() };
+    /// assert!(codec::decode(b"\xd0\x00", Version::V5, limits).is_err()); // PINGRESP, which only a server sends
+    /// ```
     pub const fn from_client() -> Self {
         Self { sender: Some(Sender::Client), ..Self::DEFAULT }
     }
 
     /// Returns the default limits for the packets of a server.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::{self, Limits};
+    /// let limits = Limits { max_packet_size: 65_536, ..Limits::from_server() };
+    /// assert!(codec::decode(b"\xc0\x00", Version::V5, limits).is_err()); // PINGREQ, which only a client sends
+    /// ```
     pub const fn from_server() -> Self {
         Self { sender: Some(Sender::Server), ..Self::DEFAULT }
     }

@@ -16,6 +16,20 @@ use super::version::Version;
 use super::writer;
 
 /// A control packet.
+///
+/// ```
+/// # use mqtt_sansio::codec::{Packet, PacketType, PubAck};
+/// # use mqtt_sansio::{PacketId, Version};
+/// # #[cfg(feature = "alloc")] {
+/// let packet = Packet::from(PubAck::new(PacketId::new(7)?));
+/// assert_eq!((packet.packet_type(), packet.packet_id()), (PacketType::PubAck, Some(PacketId::new(7)?)));
+///
+/// let mut out = Vec::new();
+/// packet.encode(Version::V5, &mut out)?; // `PubAck` and the others have the same methods
+/// assert_eq!(out, b"\x40\x02\x00\x07");
+/// # }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 // This is an optimization, not a guarantee: after a tag of eight bytes the fields of a variant keep their position when
@@ -132,6 +146,15 @@ impl Packet<'_> {
     /// # Errors
     ///
     /// [`EncodeError`] if the packet cannot be encoded in this version.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::Packet;
+    /// assert_eq!(Packet::PingReq.encoded_len(Version::V5)?, 2);
+    /// # Ok::<(), mqtt_sansio::codec::EncodeError>(())
+    /// ```
     pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
         with_body!(self, body => writer::encoded_len(body, version))
     }
@@ -142,6 +165,17 @@ impl Packet<'_> {
     ///
     /// [`EncodeError`] if the packet cannot be encoded in this version, or if `out` is too small. Nothing has been
     /// written then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::Packet;
+    /// let mut out = [0; 64];
+    /// let size = Packet::PingReq.encode_to_slice(Version::V5, &mut out)?;
+    /// assert_eq!(out[..size], *b"\xc0\x00"); // the bytes to write
+    /// # Ok::<(), mqtt_sansio::codec::EncodeError>(())
+    /// ```
     #[inline]
     pub fn encode_to_slice(&self, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
         with_body!(self, body => writer::to_slice(body, version, out))
@@ -153,6 +187,19 @@ impl Packet<'_> {
     ///
     /// [`EncodeError`] if the packet cannot be encoded in this version, or if `out` has no room for it. Nothing has
     /// been written then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use bytes::BytesMut;
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::Packet;
+    /// let mut out = BytesMut::new(); // or a `Vec<u8>`, or any other `BufMut`
+    /// Packet::PingReq.encode(Version::V5, &mut out)?;
+    /// Packet::PingResp.encode(Version::V5, &mut out)?;
+    /// assert_eq!(out[..], *b"\xc0\x00\xd0\x00");
+    /// # Ok::<(), mqtt_sansio::codec::EncodeError>(())
+    /// ```
     #[cfg(feature = "alloc")]
     #[inline]
     pub fn encode(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
@@ -165,7 +212,8 @@ macro_rules! packets {
     ($( $packet:ident ),* $(,)?) => {
         $(
             impl $packet<'_> {
-                /// Returns the size of the encoded packet, in bytes, fixed header included.
+                /// Returns the size of the encoded packet, in bytes, fixed header included. See the example at
+                /// [`Packet::encoded_len`].
                 ///
                 /// # Errors
                 ///
@@ -174,7 +222,8 @@ macro_rules! packets {
                     writer::encoded_len(self, version)
                 }
 
-                /// Encodes the packet into the first bytes of `out`, and returns their number.
+                /// Encodes the packet into the first bytes of `out`, and returns their number. See the example at
+                /// [`Packet::encode_to_slice`].
                 ///
                 /// # Errors
                 ///
@@ -184,7 +233,8 @@ macro_rules! packets {
                     writer::to_slice(self, version, out)
                 }
 
-                /// Encodes the packet to the end of `out`, and returns its size in bytes.
+                /// Encodes the packet to the end of `out`, and returns its size in bytes. See the example at
+                /// [`Packet::encode`].
                 ///
                 /// # Errors
                 ///

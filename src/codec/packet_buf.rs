@@ -40,6 +40,18 @@ impl PacketBuf {
     /// # Errors
     ///
     /// [`EncodeError`] if the packet cannot be encoded in this version.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::{Packet, PacketBuf};
+    /// let owned = PacketBuf::encode(&Packet::PingReq, Version::V5)?;
+    /// assert_eq!((owned.packet(), owned.version()), (Packet::PingReq, Version::V5));
+    /// assert_eq!(owned.as_bytes()[..], *b"\xc0\x00");
+    /// assert_eq!(owned.into_bytes(), b"\xc0\x00"[..]); // the bytes to write
+    /// # Ok::<(), mqtt_sansio::codec::EncodeError>(())
+    /// ```
     pub fn encode(packet: &Packet<'_>, version: Version) -> Result<Self, EncodeError> {
         let mut bytes = alloc::vec::Vec::with_capacity(packet.encoded_len(version)?);
         packet.encode(version, &mut bytes)?;

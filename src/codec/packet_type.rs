@@ -5,6 +5,14 @@ use core::fmt;
 use super::version::{Sender, Version};
 
 /// A packet type (section 2.1.2). The numbers are those on the wire.
+///
+/// ```
+/// # use mqtt_sansio::Version;
+/// # use mqtt_sansio::codec::{PacketType, Sender};
+/// assert_eq!(PacketType::from_number(3), Some(PacketType::Publish));
+/// assert_eq!(PacketType::PubAck.name(), "PUBACK");
+/// assert!(!PacketType::Connect.may_come_from(Sender::Server, Version::V5));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]

@@ -24,6 +24,14 @@ pub enum WireType {
 macro_rules! property_ids {
     ( $( $id:literal $property:ident $name:ident $wire_type:ident; )* ) => {
         /// A property of MQTT 5.0. The numbers are the identifiers on the wire.
+        ///
+        /// ```
+        /// # use mqtt_sansio::codec::{PropertyId, WireType};
+        /// let property = PropertyId::from_value(0x23).ok_or("there is none")?;
+        /// assert_eq!((property.name(), property.value()), ("topic_alias", 0x23));
+        /// assert_eq!(property.wire_type(), WireType::TwoByteInteger);
+        /// # Ok::<(), &str>(())
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum PropertyId {

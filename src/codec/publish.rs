@@ -18,6 +18,23 @@ use crate::escaped::Escaped;
 use crate::topic::{TopicErrorKind, TopicName};
 
 /// PUBLISH: a message, from a client or from a server.
+///
+/// ```
+/// # use mqtt_sansio::codec::{Delivery, Publish, PublishProperties};
+/// # use mqtt_sansio::{PacketId, TopicName, Version};
+/// # #[cfg(feature = "alloc")] {
+/// let publish = Publish {
+///     delivery: Delivery::ExactlyOnce { id: PacketId::new(7)?, dup: false },
+///     topic: TopicName::new("home/temp")?,
+///     payload: b"21.5",
+///     properties: PublishProperties { message_expiry_interval: Some(60), ..PublishProperties::default() },
+///     ..Publish::default()
+/// };
+/// let mut out = Vec::new();
+/// assert_eq!(publish.encode(Version::V5, &mut out)?, publish.encoded_len(Version::V5)?);
+/// # }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Publish<'a> {
@@ -38,6 +55,16 @@ pub struct Publish<'a> {
 
 /// The QoS of a PUBLISH with the fields that it needs: a packet identifier and the DUP flag with QoS 1 and 2, none with
 /// QoS 0 \[MQTT-2.2.1-2, MQTT-2.2.1-3, MQTT-3.3.1-2\].
+///
+/// ```
+/// # use mqtt_sansio::codec::Delivery;
+/// # use mqtt_sansio::{PacketId, QoS};
+/// let delivery = Delivery::new(QoS::AtLeastOnce, PacketId::new(7)?, false);
+/// assert_eq!((delivery.qos(), delivery.packet_id()), (QoS::AtLeastOnce, Some(PacketId::new(7)?)));
+/// assert_eq!(Delivery::AtMostOnce.packet_id(), None);
+/// assert!(!delivery.dup());
+/// # Ok::<(), mqtt_sansio::codec::OutOfRange>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
@@ -209,6 +236,18 @@ impl<'a> Publish<'a> {
     /// # Errors
     ///
     /// Those of [`encode_to_slice`](Self::encode_to_slice).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::Publish;
+    /// # use mqtt_sansio::{TopicName, Version};
+    /// let publish = Publish { topic: TopicName::new("t")?, payload: b"a large payload", ..Publish::default() };
+    /// let mut head = [0; 16];
+    /// let size = publish.encode_head_to_slice(Version::V311, &mut head)?;
+    /// assert_eq!(head[..size], *b"\x30\x12\x00\x01t"); // to be written, and then the payload
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[inline]
     pub fn encode_head_to_slice(&self, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
         writer::to_slice(&Head(self.parts()), version, out)
@@ -220,6 +259,21 @@ impl<'a> Publish<'a> {
     /// # Errors
     ///
     /// Those of [`encode`](Self::encode).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::Publish;
+    /// # use mqtt_sansio::{TopicName, Version};
+    /// # use std::io::{IoSlice, Write};
+    /// # let mut transport = Vec::new();
+    /// let publish = Publish { topic: TopicName::new("t")?, payload: b"a large payload", ..Publish::default() };
+    /// let mut head = Vec::new();
+    /// publish.encode_head(Version::V311, &mut head)?;
+    /// transport.write_vectored(&[IoSlice::new(&head), IoSlice::new(publish.payload)])?;
+    /// # assert_eq!(transport, b"\x30\x12\x00\x01ta large payload");
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[cfg(feature = "alloc")]
     #[inline]
     pub fn encode_head(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {

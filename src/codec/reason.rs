@@ -15,6 +15,17 @@ macro_rules! reason_codes {
         /// A reason code of MQTT 5.0, of any packet.
         ///
         /// The name of 0x00 is Success here; it is Granted QoS 0 in a SUBACK and Normal disconnection in a DISCONNECT.
+        /// The type of the codes of each packet has the same methods, and conversions from and to this one:
+        ///
+        /// ```
+        /// # use mqtt_sansio::codec::{PubAckReasonCode, ReasonCode};
+        /// let code = PubAckReasonCode::from_value(0x97).ok_or("not in a PUBACK")?;
+        /// assert_eq!((code.value(), code.name(), code.is_error()), (0x97, "Quota exceeded", true));
+        /// assert_eq!(ReasonCode::from(code), ReasonCode::QuotaExceeded);
+        /// assert!(PubAckReasonCode::try_from(ReasonCode::ServerBusy).is_err());
+        /// assert_eq!(code.to_string(), "0x97 (Quota exceeded)");
+        /// # Ok::<(), &str>(())
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
         #[non_exhaustive]
@@ -236,6 +247,13 @@ reason_codes! {
 impl ConnAckReasonCode {
     /// Returns the Connect Return code of 3.1 and 3.1.1 for this code; `None` if there is none (3.1.1, section
     /// 3.2.2.3).
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::ConnAckReasonCode;
+    /// assert_eq!(ConnAckReasonCode::NotAuthorized.return_code(), Some(5));
+    /// assert_eq!(ConnAckReasonCode::from_return_code(5), Some(ConnAckReasonCode::NotAuthorized));
+    /// assert_eq!(ConnAckReasonCode::Banned.return_code(), None);
+    /// ```
     pub const fn return_code(self) -> Option<u8> {
         match self {
             Self::Success => Some(0),
@@ -270,6 +288,13 @@ pub struct WrongReasonCode(pub ReasonCode);
 
 impl SubAckReasonCode {
     /// Returns the granted QoS; `None` for a refusal.
+    ///
+    /// ```
+    /// # use mqtt_sansio::QoS;
+    /// # use mqtt_sansio::codec::SubAckReasonCode;
+    /// assert_eq!(SubAckReasonCode::GrantedQoS1.granted_qos(), Some(QoS::AtLeastOnce));
+    /// assert_eq!(SubAckReasonCode::NotAuthorized.granted_qos(), None);
+    /// ```
     pub const fn granted_qos(self) -> Option<QoS> {
         QoS::from_value(self.value())
     }

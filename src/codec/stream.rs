@@ -355,6 +355,20 @@ pub const fn packets(input: &[u8], version: Version, limits: Limits) -> Packets<
 }
 
 /// An iterator over the packets of a buffer: see [`packets`].
+///
+/// ```
+/// # use mqtt_sansio::Version;
+/// # use mqtt_sansio::codec::{self, Limits};
+/// let received = b"\xc0\x00\x30\x07\x00\x01"; // PINGREQ, and an incomplete PUBLISH
+/// let mut packets = codec::packets(received, Version::V5, Limits::default());
+/// for packet in &mut packets {
+///     println!("{:?}", packet?);
+/// }
+/// assert_eq!((packets.consumed(), packets.rest()), (2, &received[2..])); // the rest is decoded again, with more bytes
+/// assert_eq!(packets.needs(), 5);
+/// assert_eq!(packets.version(), Version::V5); // or that of the CONNECT that was decoded
+/// # Ok::<(), codec::DecodeError>(())
+/// ```
 #[derive(Clone)]
 pub struct Packets<'a> {
     rest: &'a [u8],

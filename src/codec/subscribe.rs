@@ -26,6 +26,18 @@ pub struct Subscribe<'a> {
 }
 
 /// A topic filter with its subscription options (section 3.8.3.1).
+///
+/// ```
+/// # use mqtt_sansio::codec::{RetainHandling, Subscription};
+/// # use mqtt_sansio::{QoS, TopicFilter};
+/// let filter = TopicFilter::new("home/+/temp")?;
+/// let subscription = Subscription {
+///     retain_handling: RetainHandling::DoNotSend, // 5.0 only
+///     ..Subscription::with_filter(filter, QoS::AtLeastOnce)
+/// };
+/// assert_eq!(Subscription::new("home/+/temp", QoS::AtLeastOnce)?.filter, subscription.filter);
+/// # Ok::<(), mqtt_sansio::TopicError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Subscription<'a> {
@@ -133,6 +145,18 @@ impl<'a> list::sealed::Entry<'a> for Subscription<'a> {
 
 impl<'a> Subscribe<'a> {
     /// Creates the packet without properties.
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::{Subscribe, Subscription};
+    /// # use mqtt_sansio::{PacketId, QoS, Version};
+    /// # #[cfg(feature = "alloc")] {
+    /// let subscriptions = [Subscription::new("a", QoS::AtLeastOnce)?];
+    /// let mut out = Vec::new();
+    /// Subscribe::new(PacketId::MIN, &subscriptions).encode(Version::V311, &mut out)?;
+    /// assert_eq!(out, b"\x82\x06\x00\x01\x00\x01a\x01");
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn new(id: PacketId, subscriptions: impl Into<List<'a, Subscription<'a>>>) -> Self {
         Self { id, subscriptions: subscriptions.into(), properties: SubscribeProperties::default() }
     }
@@ -223,6 +247,18 @@ impl<'a> list::sealed::Entry<'a> for SubAckReasonCode {
 
 impl<'a> SubAck<'a> {
     /// Creates the packet without properties.
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::{SubAck, SubAckReasonCode};
+    /// # use mqtt_sansio::{PacketId, Version};
+    /// # #[cfg(feature = "alloc")] {
+    /// let codes = [SubAckReasonCode::GrantedQoS1, SubAckReasonCode::NotAuthorized];
+    /// let mut out = Vec::new();
+    /// SubAck::new(PacketId::MIN, &codes).encode(Version::V5, &mut out)?;
+    /// assert_eq!(out, b"\x90\x05\x00\x01\x00\x01\x87");
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn new(id: PacketId, reason_codes: impl Into<List<'a, SubAckReasonCode>>) -> Self {
         Self { id, reason_codes: reason_codes.into(), properties: AckProperties::default() }
     }

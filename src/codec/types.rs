@@ -9,6 +9,13 @@ use thiserror::Error;
 use super::varint::MAX_REMAINING_LENGTH;
 
 /// A Packet Identifier: 1 to 65,535 \[MQTT-2.2.1-3\].
+///
+/// ```
+/// # use mqtt_sansio::PacketId;
+/// assert_eq!(PacketId::new(7)?.get(), 7);
+/// assert!(PacketId::new(0).is_err());
+/// # Ok::<(), mqtt_sansio::codec::OutOfRange>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct PacketId(NonZeroU16);
@@ -62,6 +69,13 @@ impl fmt::Display for PacketId {
 }
 
 /// A Subscription Identifier: 1 to 268,435,455 (section 3.8.2.1.2).
+///
+/// ```
+/// # use mqtt_sansio::codec::SubscriptionIdentifier;
+/// assert_eq!(SubscriptionIdentifier::new(7)?.get(), 7);
+/// assert!(SubscriptionIdentifier::new(SubscriptionIdentifier::MAX + 1).is_err());
+/// # Ok::<(), mqtt_sansio::codec::OutOfRange>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionIdentifier(NonZeroU32);
 
@@ -159,6 +173,14 @@ impl QoS {
 }
 
 /// The highest QoS that a server supports, if that is not 2 (section 3.2.2.3.4).
+///
+/// ```
+/// # use mqtt_sansio::QoS;
+/// # use mqtt_sansio::codec::MaximumQoS;
+/// assert_eq!(MaximumQoS::of(QoS::AtLeastOnce), MaximumQoS::from_value(1));
+/// assert_eq!(MaximumQoS::of(QoS::ExactlyOnce), None); // no property
+/// assert_eq!(QoS::from(MaximumQoS::AtMostOnce).value(), 0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
@@ -200,6 +222,13 @@ impl From<MaximumQoS> for QoS {
 }
 
 /// The declared format of a payload (section 3.3.2.3.2). The crate does not check a payload against it.
+///
+/// ```
+/// # use mqtt_sansio::codec::{PayloadFormat, PublishProperties};
+/// let properties = PublishProperties { payload_format_indicator: Some(PayloadFormat::Utf8), ..Default::default() };
+/// assert_eq!(properties.payload_format_indicator.map(PayloadFormat::value), Some(1));
+/// assert_eq!(PayloadFormat::from_value(2), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
@@ -222,6 +251,12 @@ impl PayloadFormat {
 }
 
 /// Retain Handling: when a server sends the retained messages for a subscription (section 3.8.3.1).
+///
+/// ```
+/// # use mqtt_sansio::codec::RetainHandling;
+/// assert_eq!(RetainHandling::from_value(1), Some(RetainHandling::SendIfNew));
+/// assert_eq!(RetainHandling::DoNotSend.value(), 2);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]

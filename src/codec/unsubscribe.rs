@@ -37,6 +37,18 @@ impl<'a> list::sealed::Entry<'a> for TopicFilter<'a> {
 
 impl<'a> Unsubscribe<'a> {
     /// Creates the packet without properties.
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::Unsubscribe;
+    /// # use mqtt_sansio::{PacketId, TopicFilter, Version};
+    /// # #[cfg(feature = "alloc")] {
+    /// let filters = [TopicFilter::new("a/#")?];
+    /// let mut out = Vec::new();
+    /// Unsubscribe::new(PacketId::MIN, &filters).encode(Version::V311, &mut out)?;
+    /// assert_eq!(out, b"\xa2\x07\x00\x01\x00\x03a/#");
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn new(id: PacketId, filters: impl Into<List<'a, TopicFilter<'a>>>) -> Self {
         Self { id, filters: filters.into(), properties: UnsubscribeProperties::default() }
     }
@@ -94,6 +106,18 @@ impl<'a> list::sealed::Entry<'a> for UnsubAckReasonCode {
 
 impl<'a> UnsubAck<'a> {
     /// Creates the packet without properties.
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::{List, UnsubAck, UnsubAckReasonCode};
+    /// # use mqtt_sansio::{PacketId, Version};
+    /// # #[cfg(feature = "alloc")] {
+    /// let mut out = Vec::new();
+    /// UnsubAck::new(PacketId::MIN, &[UnsubAckReasonCode::Success]).encode(Version::V5, &mut out)?;
+    /// assert_eq!(out, b"\xb0\x04\x00\x01\x00\x00");
+    /// UnsubAck::new(PacketId::MIN, List::EMPTY).encode(Version::V311, &mut out)?; // before 5.0 without reason codes
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn new(id: PacketId, reason_codes: impl Into<List<'a, UnsubAckReasonCode>>) -> Self {
         Self { id, reason_codes: reason_codes.into(), properties: AckProperties::default() }
     }

@@ -19,6 +19,16 @@ impl<'a> UserProperty<'a> {
     /// # Errors
     ///
     /// [`TextError`] if a text contains U+0000 or is longer than 65,535 bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::{Disconnect, DisconnectProperties, UserProperty};
+    /// let user_properties = [UserProperty::new("site", "berlin-03")?];
+    /// let properties = DisconnectProperties { user_properties: (&user_properties).into(), ..Default::default() };
+    /// assert!(!properties.is_empty());
+    /// # Ok::<(), mqtt_sansio::TextError>(())
+    /// ```
     pub fn new(name: &'a str, value: &'a str) -> Result<Self, TextError> {
         Ok(Self { name: Utf8Str::new(name)?, value: Utf8Str::new(value)? })
     }

@@ -6,6 +6,13 @@ use core::str::FromStr;
 use thiserror::Error;
 
 /// A version of the protocol. The default is 5.0.
+///
+/// ```
+/// # use mqtt_sansio::Version;
+/// assert_eq!((Version::V311.protocol_name(), Version::V311.level()), ("MQTT", 4));
+/// assert_eq!(Version::from_level(5), Some(Version::V5));
+/// assert_eq!(Version::V31.to_string(), "3.1");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Version {

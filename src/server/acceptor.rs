@@ -57,6 +57,16 @@ impl Acceptor {
     /// Creates an acceptor for a transport that has just been accepted. The acceptor shares the configuration with the
     /// session that it creates; pass an `Arc` to share it with others. On targets without atomic compare-and-swap it is the
     /// `Arc` of `portable-atomic-util`.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Acceptor, ServerConfig};
+    /// # use std::sync::Arc;
+    /// # let now = Instant::EPOCH;
+    /// let config = Arc::new(ServerConfig { topic_alias_maximum: 16, ..ServerConfig::default() });
+    /// let (one, other) = (Acceptor::new(config.clone(), now), Acceptor::new(config, now)); // for two connections
+    /// # drop((one, other));
+    /// ```
     pub fn new(config: impl Into<Arc<ServerConfig>>, now: Instant) -> Self {
         let mut acceptor = Self {
             config: config.into(),
@@ -79,6 +89,25 @@ impl Acceptor {
     /// Pass the rest of `input` again, with the bytes that follow: to this acceptor while CONNECT is incomplete, and to
     /// the session once the client is accepted. A client may send further packets after CONNECT without waiting for
     /// CONNACK. While too many challenges [wait to be written](ServerConfig::answer_limit), the rest is not processed.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// let received = b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo\xc0"; // CONNECT, and one byte more
+    /// let mut input = &received[..];
+    /// match acceptor.poll(now, &mut input) {
+    ///     Some(AcceptorAction::Connect(request)) => println!("{} asks to be accepted", request.client_identifier),
+    ///     Some(AcceptorAction::Auth(_)) => println!("the client has answered a challenge"),
+    ///     Some(AcceptorAction::Close(why)) => println!("{why}"),
+    ///     None => println!("read more"),
+    /// }
+    /// let session = acceptor.accept(now, None, Accept::default())?;
+    /// assert_eq!(input, b"\xc0"); // for `session.poll`, with the bytes that follow
+    /// # drop(session);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
         self.now = now.max(self.now);
         let was_leaving = self.is_leaving();
@@ -101,17 +130,51 @@ impl Acceptor {
 
     /// Processes the current time, where nothing was received: [`poll`](Self::poll) with an empty input. Call it until
     /// it returns `None`, when the [`deadline`](Self::deadline) has passed, and after each write.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Acceptor, AcceptorAction, Close, ServerConfig};
+    /// let mut acceptor = Acceptor::new(ServerConfig::default(), Instant::EPOCH);
+    /// let deadline = acceptor.deadline().expect("the client has to send CONNECT"); // within ten seconds
+    /// assert_eq!(acceptor.poll_timeout(deadline), Some(AcceptorAction::Close(Close::ConnectTimeout)));
+    /// ```
     pub fn poll_timeout(&mut self, now: Instant) -> Option<AcceptorAction<'static>> {
         self.poll(now, &mut &[][..])
     }
 
     /// Returns the output: all bytes that are to be written to the transport.
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Acceptor, ServerConfig};
+    /// # use std::io::Write;
+    /// # fn send(acceptor: &mut Acceptor, transport: &mut impl Write) -> std::io::Result<()> {
+    /// while acceptor.transmit().has_remaining() { // a challenge, or a refusal
+    ///     let written = transport.write(acceptor.transmit().chunk())?;
+    ///     acceptor.transmit().advance(written);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// # send(&mut Acceptor::new(ServerConfig::default(), Instant::EPOCH), &mut Vec::new())?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn transmit(&mut self) -> &mut Transmit {
         &mut self.transmit
     }
 
     /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
     /// there is something to do at once, `None` if there is no deadline.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Acceptor, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// let acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// let wait = acceptor.deadline().map(|at| at.since(now)); // read from the transport for this time at most
+    /// assert_eq!(wait, Some(Duration::from_secs(10)));
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         match self.step {
             Step::Challenged if self.is_leaving() => Some(Instant::EPOCH),
@@ -124,6 +187,16 @@ impl Acceptor {
     /// Returns the client identifier in CONNECT. It is empty if the client leaves the choice to the server. `None`
     /// before CONNECT has been decoded, and after the client is accepted. It is still available after the client is
     /// refused.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Acceptor, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// let mut input = &b"\x10\x1a\0\x04MQTT\x05\x82\0\x3c\0\0\x06thermo\0\x05alice"[..]; // CONNECT
+    /// assert!(acceptor.poll(now, &mut input).is_some());
+    /// assert_eq!((acceptor.client_id(), acceptor.user_name()), (Some("thermo"), Some("alice")));
+    /// ```
     pub fn client_id(&self) -> Option<&str> {
         self.pending.as_ref().map(|pending| &*pending.client_id)
     }
@@ -271,6 +344,22 @@ impl Acceptor {
     ///
     /// [`RefuseError::NoPendingConnect`] if no client waits for a decision; [`RefuseError::SuccessIsNoRefusal`] for
     /// Success.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::codec::ConnAckReasonCode;
+    /// # use mqtt_sansio::server::{Acceptor, AcceptorAction, Close, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// acceptor.refuse(now, ConnAckReasonCode::NotAuthorized)?;
+    /// assert!(matches!(acceptor.poll_timeout(now), Some(AcceptorAction::Close(Close::Refused(_)))));
+    /// // Write `acceptor.transmit()` to its end, and close the transport.
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn refuse(&mut self, now: Instant, reason_code: ConnAckReasonCode) -> Result<(), RefuseError> {
         self.refuse_with(now, reason_code, &ConnAckProperties::default())
     }
@@ -284,6 +373,22 @@ impl Acceptor {
     ///
     /// As [`refuse`](Self::refuse), [`RefuseError::Encode`] if the properties cannot be encoded, and
     /// [`RefuseError::TooLarge`] if the other properties make CONNACK too large for the client.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::{ConnAckProperties, ConnAckReasonCode};
+    /// # use mqtt_sansio::server::{Acceptor, ServerConfig};
+    /// # use mqtt_sansio::{Instant, Utf8Str};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// let server_reference = Some(Utf8Str::new("other.example:1883")?);
+    /// let properties = ConnAckProperties { server_reference, ..ConnAckProperties::default() };
+    /// acceptor.refuse_with(now, ConnAckReasonCode::UseAnotherServer, &properties)?;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn refuse_with(
         &mut self,
         now: Instant,
@@ -325,6 +430,24 @@ impl Acceptor {
     /// [`AuthenticateError::NoPendingConnect`] if no client waits for a decision;
     /// [`AuthenticateError::NoAuthentication`] if CONNECT had no Authentication Method \[MQTT-4.12.0-6\];
     /// [`AuthenticateError::TooLarge`] if the packet exceeds the client's Maximum Packet Size.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x17\0\x04MQTT\x05\x02\0\x3c\x04\x15\0\x01X\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// acceptor.challenge(now, &[7])?;
+    /// let mut input = &b"\xf0\x0a\x18\x08\x15\0\x01X\x16\0\x01\x08"[..]; // AUTH, with the method X and the data 8
+    /// let Some(AcceptorAction::Auth(auth)) = acceptor.poll(now, &mut input) else { panic!("it is complete") };
+    /// assert_eq!(auth.properties.authentication_data, Some(&[8][..]));
+    /// let session = acceptor.accept(now, None, Accept::default())?; // or another challenge, or a refusal
+    /// # drop(session);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.now = now.max(self.now);
         let pending =
@@ -401,6 +524,29 @@ impl Acceptor {
     /// client waits for a decision; [`AcceptError::NoClientIdentifier`] if the client must be assigned a client
     /// identifier; [`AcceptError::Text`] and [`AcceptError::Encode`] if CONNACK cannot be encoded;
     /// [`AcceptError::TooLarge`] if it exceeds the client's Maximum Packet Size.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, ServerSession};
+    /// # use std::collections::HashMap;
+    /// # let (now, mut sessions) = (Instant::EPOCH, HashMap::<String, ServerSession>::new());
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// let mut accept = Accept::default();
+    /// let stored = match acceptor.client_id() {
+    ///     Some("") => {
+    ///         accept.assigned_client_id = Some("client-1".into()); // a new one each time
+    ///         None
+    ///     }
+    ///     client_id => client_id.and_then(|client_id| sessions.remove(client_id)),
+    /// };
+    /// let session = acceptor.accept(now, stored, accept)?;
+    /// assert_eq!((session.client_id(), session.is_resumed()), ("client-1", false));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn accept(
         &mut self,
         now: Instant,

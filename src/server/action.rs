@@ -83,6 +83,22 @@ impl<'a> From<Done<'a>> for Action<'a> {
 }
 
 /// The reason why a connection is over.
+///
+/// ```
+/// # use mqtt_sansio::Instant;
+/// # use mqtt_sansio::codec::ReasonCode;
+/// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+/// # let now = Instant::EPOCH;
+/// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+/// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+/// # assert!(acceptor.poll(now, &mut input).is_some());
+/// # let mut session = acceptor.accept(now, None, Accept::default())?;
+/// let mut input = &b"\xe0\x01\x04"[..]; // DISCONNECT, with Disconnect with Will Message
+/// let Some(Action::Close(why)) = session.poll(now, &mut input) else { panic!("it is complete") };
+/// assert_eq!(why.reason_code(), Some(ReasonCode::DisconnectWithWillMessage));
+/// println!("{} is gone: {why}", session.client_id());
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Close<'a> {

@@ -36,6 +36,29 @@ impl ServerSession {
     /// next connection applies. [`PublishError::QueueFull`] if no more messages can be stored. [`PublishError::Topic`]
     /// and [`PublishError::Encode`] if the message cannot be encoded in this version; [`PublishError::TopicAlias`] for
     /// a topic alias, which the caller must not set. After an error the session is unchanged.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let token = session.publish(now, &Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    ///
+    /// let mut input = &b"\x40\x02\x00\x01"[..]; // PUBACK
+    /// while let Some(action) = session.poll(now, &mut input) {
+    ///     match action {
+    ///         Action::Done { token: done, outcome } if done == token => assert!(outcome.is_success()),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # assert_eq!(session.in_flight(), 0);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[inline]
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, PublishError> {
         self.engine.advance(now);
@@ -58,6 +81,23 @@ impl ServerSession {
     ///
     /// [`UnknownToken`] if the outcome is known already, or if the message is a QoS 0 message in the
     /// output.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::{AbandonReason, Instant, Message, Outcome, QoS};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let token = session.publish(now, &Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// session.withdraw(now, token)?;
+    /// let outcome = Outcome::Abandoned(AbandonReason::Withdrawn);
+    /// assert_eq!(session.poll_timeout(now), Some(Action::Done { token, outcome }));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), UnknownToken> {
         self.engine.advance(now);
         self.engine.withdraw(token)
@@ -66,6 +106,22 @@ impl ServerSession {
     /// Returns the number of connections on which a message has been sent, the present one included. A message counts
     /// even if it was sent only in part, and whether or not it has arrived. `None` if no message with this token is
     /// queued, in flight or in the output.
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let token = session.publish(now, &Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// # let sent = session.transmit().remaining();
+    /// # session.transmit().advance(sent);
+    /// assert_eq!(session.tries(token), Some(1)); // once it is written
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn tries(&self, token: Token) -> Option<u16> {
         self.engine.tries(token)
     }
@@ -77,6 +133,22 @@ impl ServerSession {
     /// again with the same packet identifier \[MQTT-4.4.0-1\], and until then uses it for no other message
     /// \[MQTT-2.2.1-3\]. An application that still works on the message recognises it by the packet identifier, and
     /// acknowledges it with the new handle.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig { manual_acks: true, ..ServerConfig::default() }, now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo\x32\x08\0\x01t\0\x09\x0021"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// # while let Some(action) = session.poll(now, &mut input) {
+    /// #     let Action::Message(message) = action else { continue };
+    /// let handle = message.ack_handle.expect("QoS 1, with manual acknowledgements");
+    /// assert_eq!(session.packet_id(handle).map(|id| id.get()), Some(9));
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn packet_id(&self, ack_handle: AckHandle) -> Option<PacketId> {
         self.engine.unacknowledged_id(ack_handle)
     }
@@ -93,6 +165,30 @@ impl ServerSession {
     /// [`AckError::EarlierConnection`] if the message arrived on an earlier connection: the client sends it again
     /// if the session is resumed. [`AckError::AlreadyAcknowledged`] if the message is acknowledged already.
     /// [`AckError::NotConnected`] if the connection is about to be closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::codec::PubAckReasonCode;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::EPOCH;
+    /// let mut acceptor = Acceptor::new(ServerConfig { manual_acks: true, ..ServerConfig::default() }, now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo\x32\x08\0\x01t\0\x09\x0021"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// # let sent = session.transmit().remaining();
+    /// # session.transmit().advance(sent);
+    /// while let Some(action) = session.poll(now, &mut input) {
+    ///     let Action::Message(message) = action else { continue };
+    ///     if let Some(handle) = message.ack_handle { // now, or when the message has been handled
+    ///         session.ack(now, handle, PubAckReasonCode::Success)?;
+    ///     }
+    /// }
+    /// assert_eq!(session.transmit().chunk(), b"\x40\x02\x00\x09"); // PUBACK
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn ack(&mut self, now: Instant, ack_handle: AckHandle, reason_code: PubAckReasonCode) -> Result<(), AckError> {
         self.ack_with(now, ack_handle, reason_code, &AckProperties::default())
     }
@@ -104,6 +200,27 @@ impl ServerSession {
     /// # Errors
     ///
     /// As [`ack`](Self::ack), and [`AckError::Encode`] if the properties cannot be encoded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::{AckProperties, PubAckReasonCode};
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::{Instant, Utf8Str};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig { manual_acks: true, ..ServerConfig::default() }, now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo\x32\x08\0\x01t\0\x09\x0021"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// # while let Some(action) = session.poll(now, &mut input) {
+    /// #     let Action::Message(message) = action else { continue };
+    /// #     let handle = message.ack_handle.expect("manual acknowledgements");
+    /// let reason_string = Some(Utf8Str::new("no such device")?);
+    /// let properties = AckProperties { reason_string, ..AckProperties::default() };
+    /// session.ack_with(now, handle, PubAckReasonCode::NotAuthorized, &properties)?;
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn ack_with(
         &mut self,
         now: Instant,
@@ -127,6 +244,26 @@ impl ServerSession {
     /// if the request has another number of topic filters; [`AnswerError::Encode`] for a reason code that the version
     /// does not have; [`AnswerError::TooLarge`] if the answer exceeds the client's Maximum Packet Size;
     /// [`AnswerError::NotConnected`] if the connection is about to be closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::SubAckReasonCode;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let mut input = &b"\x82\x09\x00\x01\x00\x00\x03a/b\x01"[..]; // SUBSCRIBE
+    /// while let Some(action) = session.poll(now, &mut input) {
+    ///     let Action::Subscribe(request) = action else { continue };
+    ///     let codes: Vec<_> = request.subscriptions.iter().map(|asked| SubAckReasonCode::from(asked.qos)).collect();
+    ///     session.suback(now, request.id, &codes)?; // each is granted the QoS that it asks for
+    /// }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn suback(&mut self, now: Instant, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), AnswerError> {
         self.suback_with(now, request, codes, &AckProperties::default())
     }
@@ -138,6 +275,27 @@ impl ServerSession {
     /// # Errors
     ///
     /// As [`suback`](Self::suback).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::{AckProperties, SubAckReasonCode};
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::{Instant, Utf8Str};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// # let mut input = &b"\x82\x09\x00\x01\x00\x00\x03a/b\x01"[..]; // SUBSCRIBE
+    /// # while let Some(action) = session.poll(now, &mut input) {
+    /// #     let Action::Subscribe(request) = action else { continue };
+    /// let properties = AckProperties { reason_string: Some(Utf8Str::new("read only")?), ..AckProperties::default() };
+    /// let codes = vec![SubAckReasonCode::NotAuthorized; request.subscriptions.len()];
+    /// session.suback_with(now, request.id, &codes, &properties)?;
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn suback_with(
         &mut self,
         now: Instant,
@@ -157,6 +315,26 @@ impl ServerSession {
     /// # Errors
     ///
     /// As [`suback`](Self::suback).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::UnsubAckReasonCode;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let mut input = &b"\xa2\x08\x00\x01\x00\x00\x03a/b"[..]; // UNSUBSCRIBE
+    /// while let Some(action) = session.poll(now, &mut input) {
+    ///     let Action::Unsubscribe(request) = action else { continue };
+    ///     let codes: Vec<_> = request.filters.iter().map(|_| UnsubAckReasonCode::Success).collect();
+    ///     session.unsuback(now, request.id, &codes)?;
+    /// }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn unsuback(
         &mut self,
         now: Instant,
@@ -173,6 +351,28 @@ impl ServerSession {
     /// # Errors
     ///
     /// As [`suback`](Self::suback).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::{AckProperties, UnsubAckReasonCode};
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::{Instant, Utf8Str};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// # let mut input = &b"\xa2\x08\x00\x01\x00\x00\x03a/b"[..]; // UNSUBSCRIBE
+    /// # while let Some(action) = session.poll(now, &mut input) {
+    /// #     let Action::Unsubscribe(request) = action else { continue };
+    /// let reason_string = Some(Utf8Str::new("there was none")?);
+    /// let properties = AckProperties { reason_string, ..AckProperties::default() };
+    /// let codes = vec![UnsubAckReasonCode::NoSubscriptionExisted; request.filters.len()];
+    /// session.unsuback_with(now, request.id, &codes, &properties)?;
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn unsuback_with(
         &mut self,
         now: Instant,
@@ -240,6 +440,25 @@ impl ServerSession {
     /// expiry interval, which only a client may send \[MQTT-3.14.2-2\]; [`DisconnectError::ClientReasonCode`] for
     /// Disconnect with Will Message; [`DisconnectError::Encode`] if the packet cannot be encoded;
     /// [`DisconnectError::TooLarge`] if it exceeds the client's Maximum Packet Size.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::{Disconnect, DisconnectReasonCode};
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, Close, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let reason_code = DisconnectReasonCode::ServerShuttingDown;
+    /// session.disconnect(now, &Disconnect { reason_code, ..Disconnect::default() })?;
+    /// assert_eq!(session.poll_timeout(now), Some(Action::Close(Close::Requested)));
+    /// // Write `session.transmit()` to its end, and close the transport.
+    /// session.closed(now);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
         self.engine.advance(now);
         if !self.is_connected() {
@@ -265,6 +484,27 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`DisconnectError::NotConnected`] if there is no connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x00\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// session.take_over(now)?; // the same client has connected again
+    /// // Write `session.transmit()` to its end, and close the old transport.
+    /// session.closed(now);
+    /// let session = acceptor.accept(now, session, Accept::default())?;
+    /// # assert!(session.is_connected());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn take_over(&mut self, now: Instant) -> Result<(), DisconnectError> {
         let reason_code = DisconnectReasonCode::SessionTakenOver;
         self.disconnect(now, &Disconnect { reason_code, ..Disconnect::default() })
@@ -273,6 +513,21 @@ impl ServerSession {
     /// Ends the session: together with its connection if it has one, which this does not close, or else at once. Then
     /// the will is published, unless DISCONNECT has discarded it, and queued and in-flight messages are abandoned.
     /// [`poll`](Self::poll) reports all that, and [`Action::Expired`](super::Action::Expired) last.
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::from_micros(1_000_000);
+    /// # let config = ServerConfig { durable: true, ..ServerConfig::default() };
+    /// # let mut acceptor = Acceptor::new(config, now);
+    /// # let mut input = &b"\x10\x18\0\x04MQTT\x05\x02\0\x3c\x05\x11\0\0\x0e\x10\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// session.closed(now); // the client may come back within an hour
+    /// session.end_session(now);
+    /// assert_eq!(session.poll_timeout(now), Some(Action::Expired));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn end_session(&mut self, now: Instant) {
         self.engine.advance(now);
         self.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
@@ -290,6 +545,23 @@ impl ServerSession {
     /// The state of the session is stored until the session expires, and messages in flight are sent again when the
     /// client resumes it. The will, unless DISCONNECT has discarded it, is published when its delay has passed or the
     /// session ends, whichever is first.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::from_micros(1_000_000);
+    /// # let config = ServerConfig { durable: true, ..ServerConfig::default() };
+    /// # let mut acceptor = Acceptor::new(config, now);
+    /// # let mut input = &b"\x10\x18\0\x04MQTT\x05\x02\0\x3c\x05\x11\0\0\x0e\x10\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// session.closed(now); // the transport was lost
+    /// let expires_at = session.deadline().expect("it does not last forever"); // the client may come back until then
+    /// assert_eq!(expires_at.since(now), Duration::from_secs(3600));
+    /// assert_eq!(session.poll_timeout(expires_at), Some(Action::Expired));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn closed(&mut self, now: Instant) {
         if self.state.is_detached() {
             return;
@@ -323,6 +595,33 @@ impl ServerSession {
     /// a message, which it may then see a second time.
     ///
     /// After [`Action::Expired`](super::Action::Expired) the last batch removes the session.
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, ServerSession};
+    /// # use mqtt_sansio::store::Pairs;
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let mut store = Pairs::default();
+    /// # let now = Instant::from_micros(1_000_000);
+    /// # let config = ServerConfig { durable: true, ..ServerConfig::default() };
+    /// # let mut acceptor = Acceptor::new(config, now);
+    /// # let mut input = &b"\x10\x18\0\x04MQTT\x05\x02\0\x3c\x05\x11\0\0\x0e\x10\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let config = ServerConfig { durable: true, ..ServerConfig::default() };
+    /// let token = session.publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    /// assert!(!session.transmit().has_remaining()); // CONNACK, and all behind it, waits
+    /// while let Some(batch) = session.changes() {
+    ///     store.apply(&batch);
+    ///     session.committed(now, batch.number());
+    /// }
+    /// assert!(session.transmit().has_remaining());
+    ///
+    /// drop(session); // a crash
+    /// let session = ServerSession::restore(config, now, store.iter())?.ok_or("it was stored")?;
+    /// assert!(session.operations().any(|operation| operation.token == token));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn changes(&mut self) -> Option<Batch> {
         self.engine.changes()
     }
@@ -334,6 +633,24 @@ impl ServerSession {
     /// These packets wait until the changes before them are stored: CONNACK, with everything behind it, SUBACK, UNSUBACK,
     /// PUBACK, PUBREC, PUBREL, PUBCOMP, and PUBLISH of QoS 2. PUBLISH of QoS 0 and 1, PINGRESP, DISCONNECT and AUTH do
     /// not.
+    ///
+    /// See [`changes`](Self::changes): a batch is committed when it is stored.
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::from_micros(1_000_000);
+    /// # let config = ServerConfig { durable: true, ..ServerConfig::default() };
+    /// # let mut acceptor = Acceptor::new(config, now);
+    /// # let mut input = &b"\x10\x18\0\x04MQTT\x05\x02\0\x3c\x05\x11\0\0\x0e\x10\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// while let Some(batch) = session.changes() {
+    ///     // ... the batch is stored ...
+    ///     session.committed(now, batch.number());
+    /// }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn committed(&mut self, now: Instant, number: u64) {
         self.engine.advance(now);
         let limits = self.limits();
@@ -359,6 +676,28 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`RestoreError`] if a pair cannot be read. A pair that refers to one that is missing is ignored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, ServerSession};
+    /// # use mqtt_sansio::store::Pairs;
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::from_micros(1_000_000);
+    /// # let config = ServerConfig { durable: true, ..ServerConfig::default() };
+    /// # let mut acceptor = Acceptor::new(config, now);
+    /// # let mut input = &b"\x10\x18\0\x04MQTT\x05\x02\0\x3c\x05\x11\0\0\x0e\x10\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// # let mut pairs = Pairs::default();
+    /// # pairs.apply(&session.changes().ok_or("it is durable")?);
+    /// let config = ServerConfig { durable: true, ..ServerConfig::default() };
+    /// if let Some(session) = ServerSession::restore(config, now, pairs.iter())? {
+    ///     println!("{} may come back", session.client_id());
+    /// #   assert_eq!(session.client_id(), "thermo");
+    /// }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn restore<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         config: impl Into<Arc<ServerConfig>>,
         now: Instant,
@@ -378,6 +717,23 @@ impl ServerSession {
     ///
     /// The batch takes the place of all batches that [`changes`](Self::changes) has not returned. It is
     /// [committed](Self::committed) like any other.
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::from_micros(1_000_000);
+    /// # let config = ServerConfig { durable: true, ..ServerConfig::default() };
+    /// # let mut acceptor = Acceptor::new(config, now);
+    /// # let mut input = &b"\x10\x18\0\x04MQTT\x05\x02\0\x3c\x05\x11\0\0\x0e\x10\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// if let Some(batch) = session.snapshot() {
+    ///     let file = batch.to_bytes(); // the first batch of a new file, which replaces the old one
+    ///     session.committed(now, batch.number());
+    /// #   assert!(!file.is_empty());
+    /// }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn snapshot(&mut self) -> Option<Batch> {
         let wills = self.due_wills.iter().flat_map(|wills| wills.iter()).chain(self.will.as_deref());
         self.engine.snapshot(wills)
@@ -387,6 +743,20 @@ impl ServerSession {
     /// these are the messages of QoS 1 and 2 that were accepted before and have no outcome.
     ///
     /// The order is that of the stages: released, sent, queued. QoS 0 messages in the output are not included.
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # use mqtt_sansio::{Instant, Message, OperationStage, QoS};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let token = session.publish(now, &Message::new("a", "1").qos(QoS::AtLeastOnce))?;
+    /// let sent = session.operations().filter(|it| it.stage == OperationStage::Sent).map(|it| it.token);
+    /// assert_eq!(sent.collect::<Vec<_>>(), [token]);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn operations(&self) -> impl Iterator<Item = Operation<'_>> {
         self.engine.operations()
     }
@@ -397,6 +767,28 @@ impl ServerSession {
     ///
     /// [`AuthenticateError::NoAuthentication`] if the client does not wait for a step; [`AuthenticateError::TooLarge`]
     /// if the packet exceeds the client's Maximum Packet Size.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::AuthReasonCode;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x17\0\x04MQTT\x05\x02\0\x3c\x04\x15\0\x01X\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let mut input = &b"\xf0\x06\x19\x04\x15\0\x01X\xf0\x0a\x18\x08\x15\0\x01X\x16\0\x01\x08"[..]; // AUTH, and AUTH
+    /// while let Some(action) = session.poll(now, &mut input) {
+    ///     let Action::Auth(auth) = action else { continue };
+    ///     match auth.reason_code {
+    ///         AuthReasonCode::ReAuthenticate => session.challenge(now, &[7])?,
+    ///         _ => session.authenticated(now, &[])?, // the answer is right; else `disconnect`
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         self.send_auth(AuthReasonCode::ContinueAuthentication, data, Exchange::Theirs)
@@ -408,6 +800,26 @@ impl ServerSession {
     /// # Errors
     ///
     /// As [`challenge`](Self::challenge).
+    ///
+    /// # Examples
+    ///
+    /// See [`challenge`](Self::challenge). A method without a challenge is answered at once:
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # use mqtt_sansio::Instant;
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x17\0\x04MQTT\x05\x02\0\x3c\x04\x15\0\x01X\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let mut input = &b"\xf0\x06\x19\x04\x15\0\x01X"[..]; // AUTH with Re-authenticate
+    /// while let Some(action) = session.poll(now, &mut input) {
+    ///     let Action::Auth(_) = action else { continue };
+    ///     session.authenticated(now, b"welcome")?;
+    /// }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn authenticated(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         self.send_auth(AuthReasonCode::Success, data, Exchange::Idle)

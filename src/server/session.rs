@@ -255,6 +255,26 @@ impl ServerSession {
     /// [wait to be written](ServerConfig::answer_limit), the rest is not processed: pass it again after writing.
     ///
     /// `now` must not decrease: an earlier time counts as the time of the previous call.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let received = b"\x30\x06\0\x01t\x0021\x30"; // PUBLISH, and the first byte of another packet
+    /// let mut input = &received[..];
+    /// while let Some(action) = session.poll(now, &mut input) {
+    ///     match action {
+    ///         Action::Message(message) => println!("{}: {:?}", message.topic, message.payload),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// assert_eq!(input, b"\x30"); // passed again when more was read
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[inline]
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.engine.advance(now);
@@ -276,6 +296,19 @@ impl ServerSession {
     /// Processes the current time, where nothing was received or there is no connection: [`poll`](Self::poll) with an
     /// empty input. Call it until it returns `None`, when the [`deadline`](Self::deadline) has passed, and after each
     /// write. If received bytes are left, call [`poll`](Self::poll) with them instead.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, Action, Close, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let deadline = session.deadline().expect("there is a keep-alive interval"); // nothing was read until then
+    /// assert_eq!(session.poll_timeout(deadline), Some(Action::Close(Close::KeepAliveTimeout)));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[inline]
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Action<'static>> {
         self.poll(now, &mut &[][..])
@@ -284,6 +317,21 @@ impl ServerSession {
     /// Processes the current time while the caller withholds input, because its application takes no more messages for
     /// now. As [`poll_timeout`](Self::poll_timeout), except that the client's silence up to now does not count against
     /// it: only time in which its packets are accepted does. Without a connection it is `poll_timeout`.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let deadline = session.deadline().expect("there is a keep-alive interval");
+    /// // The application was busy, and has read nothing.
+    /// assert_eq!(session.poll_held(deadline), None);
+    /// assert!(session.is_connected());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn poll_held(&mut self, now: Instant) -> Option<Action<'static>> {
         self.engine.advance(now);
         self.reset_keep_alive_now();
@@ -309,6 +357,25 @@ impl ServerSession {
 
     /// Returns the output: all bytes that are to be written to the transport, in order.
     /// [`advance`](bytes::Buf::advance) removes bytes that were written.
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # use std::io::Write;
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// # let mut transport = Vec::new();
+    /// while session.transmit().has_remaining() {
+    ///     let written = transport.write(session.transmit().chunk())?;
+    ///     session.transmit().advance(written);
+    /// }
+    /// # assert_eq!(transport[0], 0x20);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     #[inline]
     pub fn transmit(&mut self) -> &mut Transmit {
         self.engine.transmit()
@@ -316,6 +383,20 @@ impl ServerSession {
 
     /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
     /// there is something to do at once, `None` if there is no deadline.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// let deadline = session.deadline().expect("there is a keep-alive interval"); // here of 60 seconds
+    /// assert_eq!(deadline.since(now), Duration::from_secs(90)); // read from the transport for this time at most
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         if self.engine.is_due(|| self.limits()) || self.due_wills.is_some() || self.state.is_closing() {
             return Some(Instant::EPOCH); // at once, at any time
@@ -335,6 +416,24 @@ impl ServerSession {
     }
 
     /// Returns the client identifier: that of CONNECT, or the assigned one.
+    ///
+    /// What is known of the client:
+    ///
+    /// ```
+    /// # use core::num::NonZeroU16;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # use mqtt_sansio::{Instant, SessionExpiry, Version};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// assert_eq!((session.client_id(), session.version()), ("thermo", Version::V5));
+    /// assert_eq!(session.keep_alive(), NonZeroU16::new(60));
+    /// assert_eq!(session.session_expiry_interval(), SessionExpiry::WITH_CONNECTION);
+    /// assert!(!session.is_resumed() && !session.is_bridge());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
@@ -357,6 +456,23 @@ impl ServerSession {
 
     /// Returns whether [`poll`](Self::poll) accepts input. It does not without a connection, or while too many answers
     /// [wait to be written](ServerConfig::answer_limit). Meanwhile the caller has to hold the received bytes.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// if session.takes_input() {
+    ///     // Wait until the transport has received something.
+    /// } else {
+    ///     // Only write: the client does not read what it is answered.
+    /// #   unreachable!();
+    /// }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn takes_input(&self) -> bool {
         self.state.open().is_some() && self.engine.has_room_for_answers(&self.limits())
     }
@@ -389,6 +505,21 @@ impl ServerSession {
     }
 
     /// Returns the number of messages that wait to be sent or sent again.
+    ///
+    /// The counters of a session, for statistics:
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let now = Instant::EPOCH;
+    /// # let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    /// # let mut input = &b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\0\0\x06thermo"[..];
+    /// # assert!(acceptor.poll(now, &mut input).is_some());
+    /// # let mut session = acceptor.accept(now, None, Accept::default())?;
+    /// session.publish(now, &Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// assert_eq!((session.queued(), session.in_flight(), session.packet_ids_in_use()), (0, 1, 1));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn queued(&self) -> usize {
         self.engine.deliveries().queued()
     }

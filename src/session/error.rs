@@ -76,6 +76,20 @@ pub enum ProtocolError {
 
 impl ProtocolError {
     /// Returns the reason code of the DISCONNECT by which this endpoint reports the error to the peer, in 5.0.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
+    /// # use mqtt_sansio::codec::ReasonCode;
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// # let mut connack = &b"\x20\x03\0\0\0"[..];
+    /// # assert!(client.poll(now, &mut connack).is_some());
+    /// let mut input = &b"\x20\x03\x00\x00\x00"[..]; // a second CONNACK
+    /// let Some(Action::Close(Close::ProtocolError(error))) = client.poll(now, &mut input) else { panic!("no error") };
+    /// assert_eq!(error.reason_code(), ReasonCode::ProtocolError); // the session has put it into a DISCONNECT
+    /// # Ok::<(), mqtt_sansio::client::OpenError>(())
+    /// ```
     pub const fn reason_code(self) -> ReasonCode {
         match self {
             Self::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,

@@ -123,6 +123,19 @@ impl<'a> Message<'a> {
 
     /// Sets the properties, all at once. Default: none; 5.0 only. A message whose properties contain a topic alias cannot be
     /// published, because the session assigns topic aliases.
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::PublishProperties;
+    /// # use mqtt_sansio::{Message, TopicName};
+    /// let properties = PublishProperties {
+    ///     message_expiry_interval: Some(60),
+    ///     response_topic: Some(TopicName::new("answers/7")?),
+    ///     ..PublishProperties::default()
+    /// };
+    /// let message = Message::new("questions", "6 * 7").properties(properties);
+    /// assert_eq!(message.get_properties().message_expiry_interval, Some(60));
+    /// # Ok::<(), mqtt_sansio::TopicError>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn properties(mut self, properties: PublishProperties<'a>) -> Self {
@@ -161,6 +174,16 @@ impl<'a> Message<'a> {
     ///
     /// [`PublishError::TopicAlias`] if the properties contain a topic alias; [`PublishError::Topic`] if the topic is
     /// not a valid topic name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::{Message, PublishError, QoS};
+    /// let message = Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce);
+    /// assert_eq!(message.checked()?.topic, "home/temp");
+    /// assert!(matches!(Message::new("home/+", "").checked(), Err(PublishError::Topic(_))));
+    /// # Ok::<(), PublishError>(())
+    /// ```
     // The topic of a message to publish is validated here and nowhere else.
     #[inline(always)]
     pub fn checked(&self) -> Result<MessageRef<'_>, PublishError> {

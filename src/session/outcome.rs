@@ -15,6 +15,27 @@ pub(crate) struct Done<'a> {
 
 /// The outcome of an operation: of publishing a message, of SUBSCRIBE or of UNSUBSCRIBE. Each [`Token`] has exactly
 /// one.
+///
+/// ```
+/// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+/// # use mqtt_sansio::codec::Subscription;
+/// # use mqtt_sansio::{Instant, Outcome, QoS};
+/// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+/// # client.open(now)?;
+/// # let mut connack = &b"\x20\x03\0\0\0"[..];
+/// # assert!(client.poll(now, &mut connack).is_some());
+/// # client.subscribe(now, &[Subscription::new("a", QoS::AtLeastOnce)?, Subscription::new("b", QoS::AtMostOnce)?])?;
+/// # let mut input = &b"\x90\x05\x00\x01\x00\x01\x87"[..];
+/// while let Some(action) = client.poll(now, &mut input) {
+///     match action {
+///         Action::Done { token, outcome } if outcome.is_success() => println!("{token} is done"),
+///         Action::Done { token, outcome: Outcome::Abandoned(reason) } => println!("{token} was given up: {reason}"),
+///         Action::Done { token, outcome } => println!("{token} is refused: {:?}", outcome.codes()),
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome<'a> {
@@ -58,6 +79,16 @@ pub enum Outcome<'a> {
 impl<'a> Outcome<'a> {
     /// Returns the reason codes in the answer of the peer; none for [`Sent`](Self::Sent) and
     /// [`Abandoned`](Self::Abandoned).
+    ///
+    /// ```
+    /// # use mqtt_sansio::Outcome;
+    /// # use mqtt_sansio::codec::{AckProperties, ReasonCode, SubAckReasonCode};
+    /// # let reason_codes = (&[SubAckReasonCode::GrantedQoS1, SubAckReasonCode::NotAuthorized]).into();
+    /// # let outcome = Outcome::Subscribed { reason_codes, properties: AckProperties::default() };
+    /// let codes: Vec<ReasonCode> = outcome.codes().collect(); // of a SUBACK: one for each topic filter
+    /// assert_eq!(codes, [ReasonCode::GrantedQoS1, ReasonCode::NotAuthorized]);
+    /// assert!(outcome.reason_code().is_none() && !outcome.is_success());
+    /// ```
     pub fn codes(&self) -> Codes<'a> {
         Codes(match *self {
             Self::Sent | Self::Abandoned(_) => Inner::One(None),

@@ -114,6 +114,13 @@ impl OwnedMessage {
     }
 
     /// Returns the payload, and drops the rest of the message.
+    ///
+    /// ```
+    /// # use mqtt_sansio::{Message, OwnedMessage};
+    /// let message = OwnedMessage::try_from(Message::new("home/temp", "21.5"))?;
+    /// assert_eq!(message.into_payload(), "21.5");
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn into_payload(self) -> Bytes {
         self.payload
     }
@@ -134,6 +141,15 @@ impl OwnedMessage {
     }
 
     /// Returns the properties. They are decoded at each call.
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::PublishProperties;
+    /// # use mqtt_sansio::{Message, OwnedMessage};
+    /// # let properties = PublishProperties { message_expiry_interval: Some(60), ..PublishProperties::default() };
+    /// # let message = OwnedMessage::try_from(Message::new("home/temp", "21.5").properties(properties))?;
+    /// assert_eq!(message.properties().message_expiry_interval, Some(60));
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn properties(&self) -> PublishProperties<'_> {
         if self.head.len() <= self.topic_end().saturating_add(1) {
             return PublishProperties::default(); // nothing but an empty Property Length after the topic
@@ -180,6 +196,24 @@ impl OwnedMessage {
 impl ReceivedMessage<'_> {
     /// Returns the message with a copy of its content. Topic, payload and properties are copied, in at most two
     /// allocations.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// # let mut connack = &b"\x20\x03\0\0\0"[..];
+    /// # assert!(client.poll(now, &mut connack).is_some());
+    /// # let mut messages = Vec::new();
+    /// # let mut input = &b"\x30\x05\x00\x01q\x007"[..];
+    /// while let Some(action) = client.poll(now, &mut input) {
+    ///     if let Action::Message(message) = action {
+    ///         messages.push(message.to_owned()); // it outlives `input`
+    ///     }
+    /// }
+    /// # assert_eq!(messages.len(), 1);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn to_owned(&self) -> OwnedMessage {
         OwnedMessage { payload: Bytes::copy_from_slice(self.payload), ..OwnedMessage::without_payload(self) }
     }

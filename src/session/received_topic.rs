@@ -6,6 +6,24 @@ use crate::sync::Arc;
 use crate::topic::TopicName;
 
 /// The topic of a received message.
+///
+/// ```
+/// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+/// # use mqtt_sansio::{Instant, TopicFilter};
+/// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+/// # client.open(now)?;
+/// # let mut connack = &b"\x20\x03\0\0\0"[..];
+/// # assert!(client.poll(now, &mut connack).is_some());
+/// let commands = TopicFilter::new("home/+/set")?;
+/// # let mut input = &b"\x30\x10\x00\x0dhome/lamp/set\x00"[..];
+/// while let Some(Action::Message(message)) = client.poll(now, &mut input) {
+///     if commands.matches(message.topic.name()) {
+///         println!("{} is to be changed", message.topic.as_str());
+///     }
+/// #   assert_eq!(message.topic, "home/lamp/set");
+/// }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Topic<'a> {

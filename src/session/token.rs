@@ -19,6 +19,16 @@ impl Token {
 
     /// Returns the number of the token. The number is stored, so that a message of a durable session has the same token
     /// after a restart.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// let first = client.publish(now, &Message::new("a", "1").qos(QoS::AtLeastOnce))?;
+    /// let second = client.publish(now, &Message::new("a", "2").qos(QoS::AtLeastOnce))?;
+    /// assert!(first.get() < second.get());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub const fn get(self) -> u64 {
         self.0.get()
     }

@@ -49,6 +49,14 @@ pub struct Will {
 
 impl Will {
     /// Creates a will of QoS 0 that is not retained and has no properties.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::{QoS, Will};
+    /// let will = Will { qos: QoS::AtLeastOnce, delay_interval: 30, ..Will::new("home/thermo-7/state", "lost") };
+    /// let client = ClientSession::new(ClientConfig { will: Some(Box::new(will)), ..ClientConfig::default() });
+    /// # drop(client);
+    /// ```
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
         Self { topic: topic.into(), payload: payload.into(), ..Self::default() }
     }

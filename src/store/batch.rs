@@ -57,6 +57,24 @@ impl Batch {
     }
 
     /// Returns the number of the batch. It is one higher than that of the batch before.
+    ///
+    /// The parts of a batch:
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::store::Change;
+    /// # let mut client = ClientSession::new(ClientConfig { durable: true, ..ClientConfig::default() });
+    /// # let batch = client.changes().ok_or("a new session is stored")?;
+    /// println!("transaction {}, {} bytes", batch.number(), batch.size());
+    /// for change in batch.changes() {
+    ///     match change {
+    ///         Change::Put { key, value, is_new } => println!("{key:02x?} = {} bytes, new: {is_new}", value.len()),
+    ///         Change::Remove { key } => println!("{key:02x?} is removed"),
+    ///     }
+    /// }
+    /// # assert!(batch.changes().count() > 0);
+    /// # Ok::<(), &str>(())
+    /// ```
     pub const fn number(&self) -> u64 {
         self.number
     }
@@ -72,6 +90,22 @@ impl Batch {
     }
 
     /// Returns the form of the batch in a file, see [`batches`](super::batches).
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use std::fs::File;
+    /// # use std::io::{self, Write};
+    /// /// Appends what has changed to a file, before the output of the session is written.
+    /// fn store(client: &mut ClientSession, now: Instant, file: &mut File) -> io::Result<()> {
+    ///     while let Some(batch) = client.changes() {
+    ///         file.write_all(&batch.to_bytes())?;
+    ///         file.sync_data()?;
+    ///         client.committed(now, batch.number());
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.body.len().saturating_add(WHOLE_HEADER).saturating_add(4));
         bytes.extend(MAGIC);

@@ -60,6 +60,16 @@ impl RestoreError {
     }
 
     /// Returns the key of the pair, without what exceeds 32 bytes.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::store::RestoreErrorKind;
+    /// let pairs = [(b"key", b"value of another program")];
+    /// let error = ClientSession::restore(ClientConfig::default(), Instant::EPOCH, pairs).unwrap_err();
+    /// assert_eq!((error.key(), error.kind()), (&[0][..], RestoreErrorKind::Format)); // the first key is missing
+    /// println!("{error}"); // says what is lost without the pair
+    /// ```
     pub fn key(&self) -> &[u8] {
         self.key.get(..usize::from(self.len)).unwrap_or_default()
     }

@@ -13,6 +13,25 @@ use super::checksum::Checksum;
 /// Everything else that is not a batch is [`Damage`].
 ///
 /// A file begins with a batch of any number: with that of a snapshot, for which the file was begun.
+///
+/// ```
+/// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+/// # use mqtt_sansio::store::{Pairs, batches};
+/// # let mut client = ClientSession::new(ClientConfig { durable: true, ..ClientConfig::default() });
+/// # let mut file = client.changes().ok_or("a new session is stored")?.to_bytes();
+/// # let whole = file.len();
+/// # file.extend_from_slice(b"MQb"); // torn by a crash
+/// let mut pairs = Pairs::default();
+/// let mut read = batches(&file);
+/// for batch in &mut read {
+///     pairs.apply(&batch?);
+/// }
+/// if read.whole_len() < file.len() {
+///     file.truncate(read.whole_len()); // a crash has torn the last batch: cut the file to this size
+/// }
+/// # assert_eq!(file.len(), whole);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 pub const fn batches(file: &[u8]) -> Batches<'_> {
     Batches { file, at: 0, next: None, is_over: false }
 }
@@ -68,6 +87,13 @@ pub enum DamageKind {
 
 impl<'a> Batches<'a> {
     /// Returns the size of the batches that were read so far, in bytes.
+    ///
+    /// ```
+    /// # use mqtt_sansio::store::batches;
+    /// let mut read = batches(b"MQb1\0\0\0"); // the begin of a batch, torn by a crash
+    /// assert_eq!(read.next(), None);
+    /// assert_eq!(read.whole_len(), 0); // nothing of the file is kept
+    /// ```
     pub const fn whole_len(&self) -> usize {
         self.at
     }

@@ -22,6 +22,17 @@ pub struct Pairs(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Pairs {
     /// Applies the changes of a batch.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::store::Pairs;
+    /// # let mut client = ClientSession::new(ClientConfig { durable: true, ..ClientConfig::default() });
+    /// let mut pairs = Pairs::default();
+    /// while let Some(batch) = client.changes() {
+    ///     pairs.apply(&batch);
+    /// }
+    /// # assert!(pairs.iter().count() > 0);
+    /// ```
     pub fn apply(&mut self, batch: &Batch) {
         for change in batch.changes() {
             match change {
@@ -32,6 +43,15 @@ impl Pairs {
     }
 
     /// Returns the pairs, in the order of their keys.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio::store::Pairs;
+    /// # use mqtt_sansio::Instant;
+    /// # let (pairs, now) = (Pairs::default(), Instant::EPOCH);
+    /// let client = ClientSession::restore(ClientConfig::default(), now, pairs.iter())?;
+    /// # Ok::<(), mqtt_sansio::store::RestoreError>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0.iter().map(|(key, value)| (&key[..], &value[..]))
     }

@@ -44,6 +44,23 @@ pub struct Received {
 }
 
 /// An owned copy of an [`Outcome`].
+///
+/// ```
+/// # use mqtt_sansio::client::ClientConfig;
+/// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+/// # use mqtt_sansio_testkit::{Pair, accept_all};
+/// # use mqtt_sansio::AbandonReason;
+/// # use mqtt_sansio_testkit::Fate;
+/// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+/// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+/// # net.run_until_quiet();
+/// # let now = net.now();
+/// let token = net.client().publish(now, &Message::new("a", "1").qos(QoS::AtLeastOnce))?;
+/// net.client().withdraw(now, token)?;
+/// net.run_until_quiet();
+/// assert_eq!(net.fate(token), Some(&Fate::Abandoned(AbandonReason::Withdrawn)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// A message of QoS 0 was sent.
@@ -55,6 +72,22 @@ pub enum Fate {
 }
 
 /// All events of an endpoint, in order.
+///
+/// ```
+/// # use mqtt_sansio::Instant;
+/// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+/// # use mqtt_sansio_testkit::Log;
+/// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+/// # client.open(now)?;
+/// let mut log = Log::default();
+/// let mut input = &b"\x20\x03\0\0\0\x30\x05\0\x01q\x007"[..]; // CONNACK, PUBLISH
+/// while let Some(action) = client.poll(now, &mut input) {
+///     log.add(&action); // `add_from_server` and `add_from_acceptor` for the actions of a server
+/// }
+/// log.closed(); // the connection is over
+/// assert_eq!((log.events().len(), log.messages().count()), (2, 1));
+/// # Ok::<(), mqtt_sansio::client::OpenError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     events: Vec<Event>,

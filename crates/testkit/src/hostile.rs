@@ -49,6 +49,20 @@ impl Hostile {
     }
 
     /// Returns the next bytes to send.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::server::{Acceptor, ServerConfig};
+    /// # use mqtt_sansio_testkit::Hostile;
+    /// # let now = Instant::EPOCH;
+    /// for seed in 0..20 {
+    ///     let mut hostile = Hostile::seeded(seed);
+    ///     let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+    ///     let bytes = hostile.bytes();
+    ///     println!("{:?}", acceptor.poll(now, &mut &bytes[..])); // refused or accepted, but no panic
+    ///     hostile.reconnect();
+    /// }
+    /// ```
     pub fn bytes(&mut self) -> Vec<u8> {
         self.count = self.count.wrapping_add(1);
         if !core::mem::replace(&mut self.has_connected, true) {

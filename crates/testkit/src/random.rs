@@ -1,6 +1,15 @@
 //! Random numbers from a seed.
 
 /// A generator of pseudo-random numbers that follow from a seed alone: SplitMix64.
+///
+/// ```
+/// # use mqtt_sansio_testkit::Random;
+/// let mut random = Random::new(42);
+/// let mut other = random.fork(); // for a part of the test that must not shift the numbers of the rest
+/// assert!(random.below(6) < 6 && other.index(3) < 3);
+/// println!("{} {}", random.number(), other.percent(50));
+/// assert_eq!(Random::new(7).number(), Random::new(7).number());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

@@ -6,6 +6,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::Range;
 use std::time::Duration;
 
+use bytes::Buf;
 use mqtt_sansio::client::{Authentication, ClientConfig, Resumption, SubscribeError};
 use mqtt_sansio::codec::{Disconnect, PubAckReasonCode, Subscription};
 use mqtt_sansio::server::ServerConfig;
@@ -149,6 +150,30 @@ enum Cut {
     AtServer(usize),
     AtClient(usize),
     Anywhere(usize),
+}
+
+/// The outcome of a message that is withdrawn after it was sent is known at once. Its packet identifier stays in use until the
+/// server completes the delivery.
+#[test]
+fn a_message_in_flight_can_be_withdrawn() -> Result<(), Box<dyn std::error::Error>> {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut net = Pair::seeded(7).client(keeping(Version::V5)).server(accept_all());
+        net.run_until_quiet();
+        let now = net.now();
+        let token = net.client().publish(now, &Message::new("a", "1").qos(qos))?;
+        while net.client().transmit().has_remaining() {
+            net.step();
+        }
+        let now = net.now();
+        net.client().withdraw(now, token)?;
+        net.step();
+        assert_eq!(net.fate(token), Some(&Fate::Abandoned(AbandonReason::Withdrawn)));
+        assert_eq!((net.client().operations_in_flight(), net.client().packet_ids_in_use()), (0, 1));
+        net.run_until_quiet();
+        assert_eq!(net.client().packet_ids_in_use(), 0);
+        assert_eq!(net.delivered_to_server(), ["1"]);
+    }
+    Ok(())
 }
 
 /// An exchange with messages of QoS 1 and 2 in both directions, whose link is cut there. Returns whether there were as

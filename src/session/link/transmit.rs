@@ -13,6 +13,24 @@ use crate::codec::EncodeError;
 /// Small packets are contiguous in a single chunk; a payload of 2 KiB or more that was given as [`Bytes`] is a chunk of
 /// its own and is not copied. Only [`advance`](Buf::advance) removes bytes, so a write that was cancelled halfway
 /// neither loses nor repeats bytes.
+///
+/// ```
+/// # use bytes::Buf;
+/// # use mqtt_sansio::Instant;
+/// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+/// # use std::io::{IoSlice, Write};
+/// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+/// # let mut transport = Vec::new();
+/// # client.open(now)?;
+/// let transmit = client.transmit();
+/// while transmit.has_remaining() {
+///     let mut chunks = [IoSlice::new(&[]); 8];
+///     let count = transmit.chunks_vectored(&mut chunks);
+///     let written = transport.write_vectored(&chunks[..count])?;
+///     transmit.advance(written);
+/// }
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct Transmit {
     bytes: Vec<u8>,

@@ -33,6 +33,21 @@ use crate::rules::Rules;
 ///
 /// The client connects when the pair first runs, and again after each connection, as set with
 /// [`reconnect`](Self::reconnect).
+///
+/// ```
+/// # use core::time::Duration;
+/// use mqtt_sansio::client::ClientConfig;
+/// use mqtt_sansio_testkit::{Pair, Reconnect, accept_all};
+///
+/// let mut net = Pair::seeded(42)
+///     .client(ClientConfig::default()) // or `.session(client)` with an existing one
+///     .server(accept_all()) // or any other `Server`
+///     .delay(Duration::from_millis(1), Duration::from_millis(300))
+///     .overlooking(20) // one cut of five is not noticed by the server
+///     .reconnect(Reconnect::AtOnce);
+/// net.run_until_quiet();
+/// assert!(net.client().is_connected());
+/// ```
 pub struct Pair<S> {
     seed: u64,
     random: Random,
@@ -148,6 +163,20 @@ impl Pair<ModelServer> {
 
 impl Pair<EngineServer> {
     /// Returns the payloads of the messages that the server has received, in order.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.client().publish(now, &Message::new("a", "1").qos(QoS::AtLeastOnce))?;
+    /// net.run_until_quiet();
+    /// assert_eq!(net.delivered_to_server(), ["1"]);
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn delivered_to_server(&self) -> Vec<&str> {
         self.server.delivered()
     }
@@ -169,6 +198,16 @@ impl<S: Server> Pair<S> {
     }
 
     /// Makes every write complete, and every arrival a whole write.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// let tenth = Duration::from_millis(10);
+    /// let net = Pair::seeded(1).client(ClientConfig::default()).server(accept_all());
+    /// let mut net = net.delay(tenth, tenth).unsplit();
+    /// net.run_until_quiet(); // each packet takes the same time, and arrives as it was written
+    /// ```
     #[must_use]
     pub const fn unsplit(mut self) -> Self {
         self.link.split = false;
@@ -184,11 +223,39 @@ impl<S: Server> Pair<S> {
     }
 
     /// Returns the client, for commands.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// let token = net.client().publish(now, &Message::new("a", "1").qos(QoS::AtLeastOnce))?;
+    /// net.run_until_quiet();
+    /// assert!(net.fate(token).is_some_and(|fate| fate.is_success()));
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub const fn client(&mut self) -> &mut ClientSession {
         &mut self.client
     }
 
     /// Returns the server.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.server().publish(now, &Message::new("a", "1").qos(QoS::AtLeastOnce))?; // a message to the client
+    /// net.run_until_quiet();
+    /// assert_eq!(net.messages().map(|message| &message.payload[..]).collect::<Vec<_>>(), [b"1"]);
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub const fn server(&mut self) -> &mut S {
         &mut self.server
     }
@@ -199,6 +266,22 @@ impl<S: Server> Pair<S> {
     }
 
     /// Returns all events of the client so far.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// # use mqtt_sansio::client::Resumption;
+    /// # use mqtt_sansio_testkit::Event;
+    /// net.cut();
+    /// net.run_until_quiet();
+    /// let connected: Vec<_> = net.events().iter().filter(|event| matches!(event, Event::Connected(_))).collect();
+    /// assert_eq!(connected, [&Event::Connected(Resumption::New), &Event::Connected(Resumption::Resumed)]);
+    /// ```
     pub fn events(&self) -> &[Event] {
         self.log.events()
     }
@@ -219,6 +302,22 @@ impl<S: Server> Pair<S> {
 
     /// Cuts the link: all bytes on their way in both directions are lost, and both endpoints are told that the
     /// connection is lost.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    /// net.step(); // something of it may be on its way
+    /// net.cut();
+    /// net.run_until_quiet(); // the client connects again, and sends the message again
+    /// assert_eq!(net.delivered_to_server(), ["1"]);
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn cut(&mut self) {
         self.cut_after = None;
         if self.client_is_open || self.server_is_open {
@@ -227,16 +326,66 @@ impl<S: Server> Pair<S> {
     }
 
     /// Like [`cut`](Self::cut), once this many more bytes have arrived, at both endpoints together.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::NEVER, ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// for bytes in 0..40 { // at every byte of the exchange, and later
+    ///     let now = net.now();
+    ///     net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    ///     net.cut_after(bytes);
+    ///     net.run_until_quiet();
+    /// }
+    /// assert_eq!(net.delivered_to_server().len(), 40); // none is lost, none arrives twice
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn cut_after(&mut self, bytes: usize) {
         self.cut_after_at(bytes, None);
     }
 
     /// Like [`cut_after`](Self::cut_after), for bytes that arrive at the server.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.client().publish(now, &Message::new("a", "1").qos(QoS::AtLeastOnce))?;
+    /// net.cut_after_at_server(5); // in the middle of PUBLISH
+    /// net.run_until_quiet();
+    /// assert_eq!(net.delivered_to_server(), ["1"]);
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn cut_after_at_server(&mut self, bytes: usize) {
         self.cut_after_at(bytes, Some(Way::ToServer));
     }
 
     /// Like [`cut_after`](Self::cut_after), for bytes that arrive at the client.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    /// net.cut_after_at_client(2); // in the middle of PUBREC
+    /// assert!(net.is_cut_pending());
+    /// net.run_until_quiet();
+    /// assert!(!net.is_cut_pending());
+    /// assert_eq!(net.delivered_to_server(), ["1"]);
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn cut_after_at_client(&mut self, bytes: usize) {
         self.cut_after_at(bytes, Some(Way::ToClient));
     }
@@ -254,6 +403,28 @@ impl<S: Server> Pair<S> {
     /// # Panics
     ///
     /// Panics if the client cannot be restored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let session_expiry_interval = SessionExpiry::after(60);
+    /// # let client_id = "c".into();
+    /// let config = ClientConfig { durable: true, client_id, session_expiry_interval, ..ClientConfig::default() };
+    /// let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// net.run_until_quiet();
+    /// let now = net.now();
+    /// net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    /// while !net.is_stored() {
+    ///     net.step();
+    /// }
+    /// net.crash();
+    /// net.run_until_quiet();
+    /// assert_eq!(net.delivered_to_server(), ["1"]);
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn crash(&mut self) {
         self.crash_now();
     }
@@ -269,6 +440,21 @@ impl<S: Server> Pair<S> {
     }
 
     /// Opens a connection before the back-off has passed, or if [`reconnect`](Self::reconnect) is [`Reconnect::Never`].
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # use mqtt_sansio_testkit::Reconnect;
+    /// let mut net = Pair::seeded(1).client(ClientConfig::default()).server(accept_all()).reconnect(Reconnect::Never);
+    /// net.run_until_quiet();
+    /// net.cut();
+    /// net.run_until_quiet();
+    /// assert!(!net.client().is_connected());
+    /// net.open();
+    /// net.run_until_quiet();
+    /// assert!(net.client().is_connected());
+    /// ```
     pub fn open(&mut self) {
         if !self.client_is_open && !self.server_is_open {
             self.opens_at = Some(self.now);

@@ -84,17 +84,61 @@ impl<S: Server> Timeline for Pair<S> {
 impl<S: Server> Pair<S> {
     /// Executes the next event. Returns `false` if there is none. The client reports one action at a time, so that
     /// commands can be given in between.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.client().publish(now, &Message::new("a", "1").qos(QoS::AtLeastOnce))?;
+    /// while net.delivered_to_server().is_empty() {
+    ///     assert!(net.step());
+    /// }
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn step(&mut self) -> bool {
         timeline::step(self)
     }
 
     /// Executes all events within this time.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.run_for(Duration::from_secs(3600)); // an hour with nothing but PINGREQ and PINGRESP
+    /// assert!(net.client().is_connected());
+    /// assert_eq!(net.now().since(now), Duration::from_secs(3600));
+    /// ```
     pub fn run_for(&mut self, time: Duration) {
         timeline::run_for(self, time);
     }
 
     /// Executes the next event if it happens before this time. Otherwise advances the time to `end` and returns
     /// `false`.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// let end = now + Duration::from_secs(10);
+    /// while net.step_until(end) {
+    ///     assert!(net.client().is_connected()); // after each event of these ten seconds
+    /// }
+    /// ```
     pub fn step_until(&mut self, end: Instant) -> bool {
         timeline::step_until(self, end)
     }
@@ -105,6 +149,20 @@ impl<S: Server> Pair<S> {
     /// # Panics
     ///
     /// Panics if that does not happen.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// let token = net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    /// net.run_until_quiet(); // all four packets have arrived
+    /// assert!(net.is_quiet() && net.fate(token).is_some());
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn run_until_quiet(&mut self) {
         let is_quiet = timeline::run_until_quiet(self, MANY_EVENTS);
         assert!(is_quiet, "the pair never becomes quiet: {:?}", self.client);

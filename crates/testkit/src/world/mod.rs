@@ -89,6 +89,15 @@ impl BrokerWorld<AllowAll> {
 impl<P: Policy> BrokerWorld<P> {
     /// Creates a world with a broker of this configuration and policy. The configuration's secret is part of what decides
     /// how the world goes on: for one that follows from the seed, set it.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, BrokerConfig, Secret};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # use core::time::Duration;
+    /// let config = BrokerConfig { durable: true, ..BrokerConfig::new(Secret::new([7; 16])) };
+    /// let world = BrokerWorld::with(42, config, AllowAll).commit_delay(Duration::from_millis(100)).overlooking(20);
+    /// # drop(world);
+    /// ```
     pub fn with(seed: u64, config: BrokerConfig, policy: P) -> Self {
         Self {
             seed,
@@ -107,6 +116,16 @@ impl<P: Policy> BrokerWorld<P> {
     }
 
     /// Adds a client. It connects when the world runs.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// let mut world = BrokerWorld::seeded(7);
+    /// let lamp = world.client(ClientConfig { client_id: "lamp".into(), ..ClientConfig::default() });
+    /// let other = world.session(ClientSession::new(ClientConfig::default())); // with an existing session
+    /// world.run_until_quiet();
+    /// assert!(world.client_mut(lamp).is_connected() && world.client_mut(other).is_connected());
+    /// ```
     pub fn client(&mut self, config: ClientConfig) -> Participant {
         self.session(ClientSession::new(config))
     }
@@ -119,6 +138,31 @@ impl<P: Policy> BrokerWorld<P> {
 
     /// Adds a hostile client, which sends its bytes every few milliseconds, connects again when the broker has had enough of it,
     /// and reads nothing half of the time. It never rests: run the world [for some time](Self::run_for).
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// # use core::time::Duration;
+    /// # use mqtt_sansio_testkit::Hostile;
+    /// for seed in 0..5 {
+    ///     world.intruder(Hostile::seeded(seed));
+    /// }
+    /// world.run_for(Duration::from_secs(2));
+    /// world.end_intrusion();
+    /// world.publish(switch, &Message::new("home/lamp/set", "on").qos(QoS::AtLeastOnce));
+    /// world.run_until_quiet();
+    /// assert_eq!(world.delivered_to(lamp), ["on"]); // the broker has survived
+    /// ```
     pub fn intruder(&mut self, hostile: Hostile) {
         self.intruders.push(Intruder { hostile, id: None, at_broker: Vec::new(), sends_at: self.now });
     }
@@ -149,22 +193,110 @@ impl<P: Policy> BrokerWorld<P> {
 
     /// Sets when a client reconnects. Default: [`Reconnect::Backoff`]. A client does not reconnect after its own
     /// DISCONNECT, nor where that could not succeed: see [`Close::may_retry`](mqtt_sansio::client::Close::may_retry).
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// # use mqtt_sansio_testkit::Reconnect;
+    /// world.reconnect(lamp, Reconnect::Never);
+    /// world.cut(lamp);
+    /// world.publish(switch, &Message::new("home/lamp/set", "on").qos(QoS::AtLeastOnce));
+    /// world.run_until_quiet();
+    /// assert!(world.delivered_to(lamp).is_empty());
+    /// world.open(lamp); // the broker has stored the message
+    /// world.run_until_quiet();
+    /// assert_eq!(world.delivered_to(lamp), ["on"]);
+    /// ```
     pub fn reconnect(&mut self, client: Participant, reconnect: Reconnect) {
         self.members[client.0].reconnect = reconnect;
     }
 
     /// Sets the minimum and maximum delay of bytes on the link of a client. Default: 100 µs and 20 ms.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// # use core::time::Duration;
+    /// world.delay(lamp, Duration::from_millis(500), Duration::from_secs(2)); // by satellite
+    /// world.publish(switch, &Message::new("home/lamp/set", "on"));
+    /// world.run_for(Duration::from_millis(400));
+    /// assert!(world.delivered_to(lamp).is_empty());
+    /// world.run_until_quiet();
+    /// assert_eq!(world.delivered_to(lamp), ["on"]);
+    /// ```
     pub fn delay(&mut self, client: Participant, least: Duration, most: Duration) {
         self.members[client.0].link.delay = (least, most);
     }
 
     /// Stops, or lets go on, what the broker sends to a client: the client does not read. Bytes stay on their way, up to
     /// 64 KiB; the rest stays with the broker.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// world.hold(lamp, true); // it reads nothing
+    /// world.publish(switch, &Message::new("home/lamp/set", "on"));
+    /// world.run_until_quiet();
+    /// assert!(world.delivered_to(lamp).is_empty());
+    /// world.hold(lamp, false);
+    /// world.run_until_quiet();
+    /// assert_eq!(world.delivered_to(lamp), ["on"]);
+    /// ```
     pub fn hold(&mut self, client: Participant, is_held: bool) {
         self.members[client.0].is_held = is_held;
     }
 
     /// Returns the session of a client, for commands and questions.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// let now = world.now();
+    /// world.client_mut(lamp).disconnect(now, &Default::default())?;
+    /// world.run_until_quiet();
+    /// assert!(!world.client_mut(lamp).is_connected());
+    /// # Ok::<(), mqtt_sansio::DisconnectError>(())
+    /// ```
     pub fn client_mut(&mut self, client: Participant) -> &mut ClientSession {
         &mut self.members[client.0].client
     }
@@ -174,6 +306,26 @@ impl<P: Policy> BrokerWorld<P> {
     /// # Panics
     ///
     /// Panics if the client refuses: with an invalid filter, for instance.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// let token = world.subscribe(switch, "home/+/state", QoS::AtLeastOnce);
+    /// world.run_until_quiet();
+    /// assert!(world.fate(switch, token).is_some_and(|fate| fate.is_success()));
+    /// ```
     pub fn subscribe(&mut self, client: Participant, filter: &str, qos: QoS) -> Token {
         let subscription = Subscription::new(filter, qos).unwrap_or_else(|error| panic!("{filter:?}: {error}"));
         let result = self.members[client.0].client.subscribe(self.now, &[subscription]);
@@ -185,12 +337,54 @@ impl<P: Policy> BrokerWorld<P> {
     /// # Panics
     ///
     /// Panics if the client refuses: with a full queue, for instance.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// let token = world.publish(switch, &Message::new("home/lamp/set", "on").qos(QoS::ExactlyOnce));
+    /// world.run_until_quiet();
+    /// assert!(world.fate(switch, token).is_some_and(|fate| fate.is_success()));
+    /// assert_eq!(world.messages(lamp).map(|message| &*message.topic).collect::<Vec<_>>(), ["home/lamp/set"]);
+    /// ```
     pub fn publish(&mut self, client: Participant, message: &Message<'_>) -> Token {
         let result = self.members[client.0].client.publish(self.now, message);
         result.unwrap_or_else(|error| panic!("the client does not publish: {error}"))
     }
 
     /// Returns the broker. After a call that has output, run the world.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// let now = world.now();
+    /// world.broker().publish(now, &Message::new("home/all/set", "off"))?; // a message of the program itself
+    /// world.run_until_quiet();
+    /// assert_eq!(world.delivered_to(lamp), ["off"]);
+    /// assert_eq!(world.broker().status().connections, 2);
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub const fn broker(&mut self) -> &mut Broker<P> {
         &mut self.broker
     }
@@ -201,6 +395,26 @@ impl<P: Policy> BrokerWorld<P> {
     }
 
     /// Returns all events of a client so far.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// # use mqtt_sansio::client::Resumption;
+    /// # use mqtt_sansio_testkit::Event;
+    /// world.cut(lamp);
+    /// world.run_until_quiet();
+    /// assert!(world.events(lamp).contains(&Event::Connected(Resumption::Resumed)));
+    /// ```
     pub fn events(&self, client: Participant) -> &[Event] {
         self.members[client.0].log.events()
     }
@@ -235,6 +449,25 @@ impl<P: Policy> BrokerWorld<P> {
     }
 
     /// Like [`cut`](Self::cut), once this many more bytes have arrived, at both endpoints together.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// world.publish(switch, &Message::new("home/lamp/set", "on").qos(QoS::ExactlyOnce));
+    /// world.cut_after(lamp, 10); // in the middle of PUBLISH
+    /// world.run_until_quiet();
+    /// assert_eq!(world.delivered_to(lamp), ["on"]);
+    /// ```
     pub fn cut_after(&mut self, client: Participant, bytes: usize) {
         self.members[client.0].cut_after = Some(bytes);
         if bytes == 0 {
@@ -258,6 +491,25 @@ impl<P: Policy + Clone> BrokerWorld<P> {
     /// # Panics
     ///
     /// Panics if the broker cannot be restored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, BrokerConfig, Secret};
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// let config = BrokerConfig { durable: true, ..BrokerConfig::new(Secret::new([7; 16])) };
+    /// let mut world = BrokerWorld::with(42, config, AllowAll);
+    /// let client = world.client(ClientConfig { client_id: "c".into(), ..ClientConfig::default() });
+    /// let token = world.publish(client, &Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce).retain(true));
+    /// world.run_until_quiet();
+    /// assert!(world.fate(client, token).is_some_and(|fate| fate.is_success())); // so it is stored
+    /// world.crash();
+    /// world.subscribe(client, "home/#", QoS::AtMostOnce);
+    /// world.run_until_quiet();
+    /// assert_eq!(world.delivered_to(client), ["21.5"]);
+    /// ```
     pub fn crash(&mut self) {
         self.crash_now();
     }

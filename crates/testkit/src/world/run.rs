@@ -69,16 +69,74 @@ impl<P: Policy> Timeline for BrokerWorld<P> {
 
 impl<P: Policy> BrokerWorld<P> {
     /// Executes the next event. Returns `false` if there is none. Output that follows from it is passed on with the next event.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// world.publish(switch, &Message::new("home/lamp/set", "on"));
+    /// while world.delivered_to(lamp).is_empty() {
+    ///     assert!(world.step());
+    /// }
+    /// ```
     pub fn step(&mut self) -> bool {
         timeline::step(self)
     }
 
     /// Executes all events within this time.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// # use core::time::Duration;
+    /// let now = world.now();
+    /// world.run_for(Duration::from_secs(3600)); // an hour of keeping connections alive
+    /// assert_eq!(world.now().since(now), Duration::from_secs(3600));
+    /// ```
     pub fn run_for(&mut self, time: Duration) {
         timeline::run_for(self, time);
     }
 
     /// Executes the next event if it happens before this time. Otherwise advances the time to `end` and returns `false`.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// # use core::time::Duration;
+    /// let end = world.now() + Duration::from_secs(10);
+    /// while world.step_until(end) {
+    ///     assert!(world.client_mut(lamp).is_connected()); // after each event of these ten seconds
+    /// }
+    /// ```
     pub fn step_until(&mut self, end: Instant) -> bool {
         timeline::step_until(self, end)
     }
@@ -89,6 +147,25 @@ impl<P: Policy> BrokerWorld<P> {
     /// # Panics
     ///
     /// Panics if that does not happen.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::BrokerWorld;
+    /// # let mut world = BrokerWorld::seeded(7);
+    /// # let named = |name: &str| ClientConfig {
+    /// #     client_id: name.into(),
+    /// #     session_expiry_interval: SessionExpiry::after(3600),
+    /// #     ..ClientConfig::default()
+    /// # };
+    /// # let (lamp, switch) = (world.client(named("lamp")), world.client(named("switch")));
+    /// # world.subscribe(lamp, "home/+/set", QoS::ExactlyOnce);
+    /// # world.run_until_quiet();
+    /// world.publish(switch, &Message::new("home/lamp/set", "on").qos(QoS::ExactlyOnce));
+    /// world.run_until_quiet(); // it is delivered, and acknowledged
+    /// assert!(world.is_quiet());
+    /// assert_eq!(world.delivered_to(lamp), ["on"]);
+    /// ```
     pub fn run_until_quiet(&mut self) {
         assert!(timeline::run_until_quiet(self, MANY_EVENTS), "the world never becomes quiet");
         if self.is_at_rest() {

@@ -17,6 +17,20 @@ use crate::random::Random;
 ///
 /// It accepts every client, grants each subscription, and sends the messages given to [`publish`](Self::publish). Its
 /// fields make it refuse connections, subscriptions and authentications; they can be changed at any time.
+///
+/// ```
+/// # use mqtt_sansio::client::ClientConfig;
+/// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+/// # use mqtt_sansio_testkit::{Pair, accept_all};
+/// # use mqtt_sansio::server::ServerConfig;
+/// use mqtt_sansio_testkit::EngineServer;
+///
+/// let mut server = EngineServer::new(ServerConfig { topic_alias_maximum: 8, ..ServerConfig::default() }).seeded(7);
+/// server.refused_connections = 2;
+/// let mut net = Pair::seeded(42).client(ClientConfig::default()).server(server);
+/// net.run_until_quiet(); // the third connection is accepted
+/// assert!(net.server().has_session() && net.server().sessions() == 1);
+/// ```
 #[derive(Debug)]
 pub struct EngineServer {
     /// The percentage of subscriptions that it refuses. Default: 0.
@@ -96,6 +110,23 @@ impl EngineServer {
     /// # Errors
     ///
     /// Those of [`ServerSession::publish`], and [`PublishError::NotConnected`] if there is no session.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// let ticket = net.server().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    /// net.run_until_quiet();
+    /// assert!(net.server().fate(ticket).is_some_and(|fate| fate.is_success()));
+    /// assert!(net.server().is_settled());
+    /// # Ok::<(), mqtt_sansio::PublishError>(())
+    /// ```
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Ticket, PublishError> {
         self.now = now;
         let session = self.session.as_mut().ok_or(PublishError::NotConnected)?;
@@ -105,6 +136,20 @@ impl EngineServer {
     }
 
     /// Returns the session, for commands.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// let session = net.server().session().expect("the client is connected");
+    /// session.disconnect(now, &Default::default())?;
+    /// net.run_until_quiet(); // the client connects again
+    /// # Ok::<(), mqtt_sansio::DisconnectError>(())
+    /// ```
     pub const fn session(&mut self) -> Option<&mut ServerSession> {
         self.session.as_mut()
     }
@@ -134,6 +179,21 @@ impl EngineServer {
     }
 
     /// Returns the filters that the client is subscribed to.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # use mqtt_sansio::codec::Subscription;
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.client().subscribe(now, &[Subscription::new("home/#", QoS::AtLeastOnce)?])?;
+    /// net.run_until_quiet();
+    /// assert_eq!(net.server().subscriptions(), ["home/#"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn subscriptions(&self) -> Vec<&str> {
         self.subscriptions.keys().map(String::as_str).collect()
     }
@@ -149,6 +209,22 @@ impl EngineServer {
     }
 
     /// Discards the session when the next connection is accepted.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+    /// # use mqtt_sansio_testkit::{Pair, accept_all};
+    /// # use mqtt_sansio::client::Resumption;
+    /// # use mqtt_sansio_testkit::Event;
+    /// # let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
+    /// # let mut net = Pair::seeded(42).client(config).server(accept_all());
+    /// # net.run_until_quiet();
+    /// # let now = net.now();
+    /// net.server().lose_session();
+    /// net.cut();
+    /// net.run_until_quiet();
+    /// assert!(net.events().contains(&Event::Connected(Resumption::Lost)));
+    /// ```
     pub const fn lose_session(&mut self) {
         self.forgets = true;
     }

@@ -19,6 +19,25 @@ use crate::random::Random;
 /// [`publish`](Self::publish).
 ///
 /// Its fields set its limits and the mistakes that it makes; they can be changed at any time.
+///
+/// ```
+/// # use mqtt_sansio::client::ClientConfig;
+/// # use mqtt_sansio::{Message, QoS, SessionExpiry};
+/// # use mqtt_sansio_testkit::{Pair, accept_all};
+/// # use core::num::NonZeroU16;
+/// use mqtt_sansio_testkit::ModelServer;
+///
+/// let mut server = ModelServer::seeded(7);
+/// server.receive_maximum = NonZeroU16::new(1);
+/// let mut net = Pair::seeded(42).client(ClientConfig::default()).server(server);
+/// let now = net.now();
+/// net.client().publish(now, &Message::new("a", "1").qos(QoS::AtLeastOnce))?;
+/// net.client().publish(now, &Message::new("a", "2").qos(QoS::AtLeastOnce))?; // waits for the first one
+/// net.run_until_quiet();
+/// assert_eq!(net.server().delivered(), ["1", "2"]);
+/// assert!(net.server().deliveries().iter().all(|message| message.topic == "a"));
+/// # Ok::<(), mqtt_sansio::PublishError>(())
+/// ```
 #[derive(Debug)]
 pub struct ModelServer {
     /// The Receive Maximum. Default: none is announced.
