@@ -76,9 +76,10 @@ impl<'s> Backlog<'s> {
         Self { now, link, deliveries, effects, limits, pairs: 0 }
     }
 
-    /// Sends as many packets as possible: requests that are sent first, then the messages to be sent again, then the queue in
-    /// order. Stops when `most` units are sent, and returns how many were. A packet counts as one, one more for each 256 bytes that are copied, and one
-    /// more for each eight user properties, which are short and can be many. A shared payload is not copied.
+    /// Sends as many packets as possible: the first requests, then the messages to be sent again, then the queue in order.
+    /// Stops when `most` units are sent, and returns how many were. A packet counts as one, one more for each 256 bytes that
+    /// are copied, and one more for each eight user properties, which are short and can be many. A shared payload is not
+    /// copied.
     pub(super) fn send(&mut self, peer: &mut impl Peer, most: u32) -> u64 {
         let (mut sent, most) = (0_u64, u64::from(most));
         while sent < most && self.can_send() {

@@ -43,6 +43,21 @@ pub struct Client<C> {
 
 impl<C: Clock> Client<C> {
     /// Creates a client without a connection. Its session is not durable: `durable` of the configuration is ignored.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio_embedded::{Client, Clock};
+    /// # use core::num::NonZeroU32;
+    /// # fn f<C: Clock>(timer: C) -> Client<C> {
+    /// let config = ClientConfig {
+    ///     client_id: "thermo-7".into(),
+    ///     maximum_packet_size: NonZeroU32::new(2048),
+    ///     max_stored_bytes: 4096,
+    ///     ..ClientConfig::default()
+    /// };
+    /// Client::new(config, timer)
+    /// # }
+    /// ```
     pub fn new(config: ClientConfig, clock: C) -> Self {
         Self {
             clock,
@@ -100,7 +115,7 @@ impl<C: Clock> Client<C> {
     }
 
     /// Subscribes: see [`ClientSession::subscribe`]. If the server loses the session, the program subscribes again, on
-    /// [`Action::Connected`](mqtt_sansio::client::Action::Connected).
+    /// [`Action::Connected`](mqtt_sansio::client::Action::Connected): the handler's request is sent before what is queued.
     ///
     /// # Errors
     ///
@@ -276,6 +291,21 @@ impl<C: Clock> Client<C> {
     }
 
     /// Notes that a transport could not be connected, which lengthens the next [pause](Self::pause).
+    ///
+    /// ```
+    /// # use embedded_io_async::{Read, Write};
+    /// # use mqtt_sansio_embedded::{Client, Clock};
+    /// # async fn dial() -> Result<(impl Read, impl Write), &'static str> { Ok((&[][..], Vec::new().leak() as &mut [u8])) }
+    /// async fn connect_once(client: &Client<impl Clock>) {
+    ///     match dial().await {
+    ///         Ok((reader, writer)) => println!("{}", client.run(reader, writer, async |action| println!("{action:?}")).await),
+    ///         Err(error) => {
+    ///             println!("{error}");
+    ///             client.not_connected();
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn not_connected(&self) {
         self.borrowed(ClientSession::closed);
     }

@@ -87,6 +87,23 @@ impl Builder {
     /// [`manual_acks`](ClientConfig::manual_acks) no message is lost: the application acknowledges a message when it has
     /// stored the effect, and may see it a second time after a crash. Without, a message that waits in [`Events`] is lost in
     /// a crash.
+    ///
+    /// ```no_run
+    /// # use mqtt_sansio::SessionExpiry;
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio_std::{Builder, FileStore, tcp};
+    /// let config = ClientConfig {
+    ///     client_id: "meter-7".into(),
+    ///     clean_start: false,
+    ///     session_expiry_interval: SessionExpiry::after(24 * 60 * 60),
+    ///     manual_acks: true,
+    ///     ..ClientConfig::default()
+    /// };
+    /// let store = FileStore::open("/var/lib/meter-7")?;
+    /// let (client, events) = Builder::new(config).store(store).connect(tcp("broker.local:1883"))?;
+    /// # drop((client, events));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn store(self, store: impl Store + 'static) -> Self {
         Self { store: Some(Box::new(store)), ..self }
@@ -114,6 +131,13 @@ impl Builder {
 
     /// Sets the maximum number of events that wait to be taken, at least 1. Default: 1,000. At the limit no more messages
     /// are processed.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio_std::Builder;
+    /// let builder = Builder::new(ClientConfig::default()).max_events(100); // for messages of up to some KiB
+    /// # drop(builder);
+    /// ```
     #[must_use]
     pub fn max_events(self, max_events: usize) -> Self {
         Self { max_events: NonZeroUsize::new(max_events).map_or(1, NonZeroUsize::get), ..self }
@@ -122,6 +146,15 @@ impl Builder {
     /// Sets whether another connection follows one that was lost, or that the server has closed for a
     /// [passing](mqtt_sansio::client::Close::may_retry) reason, after the pause that the configuration describes. Default:
     /// true.
+    ///
+    /// ```no_run
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio_std::{Builder, tcp};
+    /// // A program that publishes once, and reports an error instead of waiting.
+    /// let (client, events) = Builder::new(ClientConfig::default()).reconnect(false).connect(tcp("broker.local:1883"))?;
+    /// # drop((client, events));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn reconnect(self, reconnects: bool) -> Self {
         Self { reconnects, ..self }
@@ -130,6 +163,13 @@ impl Builder {
     /// Sets whether the client subscribes again, to all that the server has granted before, when the server has lost the
     /// session. Default: true. The requests are sent before what was queued meanwhile, so that a response to a queued message
     /// finds its subscription. After a restart the client does not know its subscriptions.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientConfig;
+    /// # use mqtt_sansio_std::Builder;
+    /// let builder = Builder::new(ClientConfig::default()).resubscribe(false); // the program subscribes upon `Event::Connected`
+    /// # drop(builder);
+    /// ```
     #[must_use]
     pub fn resubscribe(self, resubscribes: bool) -> Self {
         Self { resubscribes, ..self }

@@ -60,6 +60,19 @@ impl FileStore {
     ///
     /// The directory or its files cannot be used, are used by another process (`WouldBlock`), or are damaged
     /// (`InvalidData`). Nothing was changed then. The text names the file.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use std::io::ErrorKind;
+    /// # use mqtt_sansio_std::FileStore;
+    /// let store = match FileStore::open("/var/lib/thermo-7") {
+    ///     Err(error) if error.kind() == ErrorKind::WouldBlock => return Err("thermo-7 is running already".into()),
+    ///     store => store?,
+    /// };
+    /// # drop(store);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(directory: impl AsRef<Path>) -> io::Result<Self> {
         let directory = directory.as_ref();
         let name = directory.display();

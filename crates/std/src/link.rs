@@ -123,6 +123,18 @@ impl Link {
     /// # Errors
     ///
     /// The error of the system if it refuses a thread.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use std::net::TcpStream;
+    /// # use mqtt_sansio::StdClock;
+    /// # use mqtt_sansio_std::{Link, Transport};
+    /// let socket = TcpStream::connect("127.0.0.1:1883")?;
+    /// let link = Link::new(Transport::try_from(socket)?, StdClock::new())?;
+    /// # drop(link);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(transport: Transport, clock: StdClock) -> io::Result<Self> {
         let Transport { reader, writer, closer } = transport;
         let shared = Arc::new(Shared {
@@ -143,6 +155,24 @@ impl Link {
     ///
     /// A reader often returns what the peer has sent before its end, perhaps with the reason, after the writer has failed:
     /// an error of the writer ends the transport a second later.
+    ///
+    /// ```
+    /// # use mqtt_sansio::StdClock;
+    /// # use mqtt_sansio::client::ClientSession;
+    /// # use mqtt_sansio_std::Link;
+    /// fn turn(link: &mut Link, session: &mut ClientSession, clock: &StdClock) {
+    ///     let lost = link.receive(); // with the last bytes before the end, which are processed first
+    ///     let mut input = link.input();
+    ///     while let Some(action) = session.poll(clock.now(), &mut input) {
+    ///         println!("{action:?}");
+    ///     }
+    ///     let left = input.len();
+    ///     link.keep(left);
+    ///     if let Some(error) = lost {
+    ///         println!("the transport is lost: {error}");
+    ///     }
+    /// }
+    /// ```
     pub fn receive(&mut self) -> Option<io::Error> {
         let mut halves = self.shared.halves();
         if self.input.is_empty() {
@@ -158,17 +188,48 @@ impl Link {
     }
 
     /// Returns the received bytes that were not taken.
+    ///
+    /// ```
+    /// # use mqtt_sansio_std::Link;
+    /// # fn f(link: &mut Link) {
+    /// let end = link.receive();
+    /// println!("{} bytes are to be processed", link.input().len());
+    /// # drop(end);
+    /// # }
+    /// ```
     pub fn input(&self) -> &[u8] {
         &self.input
     }
 
     /// Removes all bytes of the [input](Self::input) but the last `left` ones, which `poll` has left.
+    ///
+    /// ```
+    /// # use mqtt_sansio_std::Link;
+    /// /// Takes the first line of the input, if it is complete.
+    /// fn take_line(link: &mut Link) -> Option<String> {
+    ///     let end = link.input().iter().position(|byte| *byte == b'\n')? + 1;
+    ///     let line = String::from_utf8_lossy(&link.input()[..end]).into_owned();
+    ///     let left = link.input().len() - end;
+    ///     link.keep(left);
+    ///     Some(line)
+    /// }
+    /// ```
     pub fn keep(&mut self, left: usize) {
         self.input.advance(self.input.len().saturating_sub(left));
     }
 
     /// Removes the bytes that were written from the output of the session, and writes more of it. Call it in each turn.
     /// Returns whether there are bytes that can still be written.
+    ///
+    /// ```
+    /// # use mqtt_sansio::StdClock;
+    /// # use mqtt_sansio::client::ClientSession;
+    /// # use mqtt_sansio_std::Link;
+    /// # fn f(link: &mut Link, session: &mut ClientSession) {
+    /// link.write(session.transmit());
+    /// link.wait(session.deadline());
+    /// # }
+    /// ```
     pub fn write(&mut self, transmit: &mut Transmit) -> bool {
         let mut halves = self.shared.halves();
         if halves.end.is_some() && halves.is_writing {
@@ -188,6 +249,16 @@ impl Link {
 
     /// Waits until bytes were read or written, until the transport has ended, until this thread is woken, or until the
     /// deadline.
+    ///
+    /// ```
+    /// # use mqtt_sansio::StdClock;
+    /// # use mqtt_sansio::client::ClientSession;
+    /// # use mqtt_sansio_std::Link;
+    /// # fn f(link: &mut Link, session: &mut ClientSession) {
+    /// link.write(session.transmit());
+    /// link.wait(session.deadline());
+    /// # }
+    /// ```
     pub fn wait(&self, deadline: Option<Instant>) {
         let failed_at = self.shared.halves().write_error.as_ref().map(|(_, at)| *at + LINGER);
         park([deadline, failed_at].into_iter().flatten().min(), &self.shared.clock);
@@ -195,6 +266,16 @@ impl Link {
 
     /// Writes the rest of the output, for at most a second. `write` calls [`write`](Self::write) with the output of the
     /// session. Received bytes are dropped from here on.
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientSession;
+    /// # use mqtt_sansio_std::Link;
+    /// /// Ends a connection after `Action::Close`.
+    /// fn end(mut link: Link, session: &mut ClientSession) {
+    ///     link.flush(|link| link.write(session.transmit()));
+    ///     link.finish();
+    /// }
+    /// ```
     pub fn flush(&mut self, mut write: impl FnMut(&mut Self) -> bool) {
         let patience = self.shared.clock.now() + LINGER;
         self.shared.halves().discards = true;
@@ -206,6 +287,16 @@ impl Link {
 
     /// Ends the writing direction, and reads until the peer has closed, for at most a second. Closing a socket with unread
     /// input resets the connection, and the peer might never see the last bytes that were [written](Self::flush).
+    ///
+    /// ```
+    /// # use mqtt_sansio::client::ClientSession;
+    /// # use mqtt_sansio_std::Link;
+    /// /// Ends a connection after `Action::Close`.
+    /// fn end(mut link: Link, session: &mut ClientSession) {
+    ///     link.flush(|link| link.write(session.transmit()));
+    ///     link.finish();
+    /// }
+    /// ```
     pub fn finish(&mut self) {
         let patience = self.shared.clock.now() + LINGER;
         let mut halves = self.shared.halves();

@@ -38,6 +38,15 @@ impl Pending {
     }
 
     /// Returns the token of the operation, for [`Client::withdraw`](crate::Client::withdraw).
+    ///
+    /// ```
+    /// # use mqtt_sansio::{Message, QoS};
+    /// # fn f(client: &mqtt_sansio_std::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let pending = client.try_publish(&Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// client.withdraw(pending.token())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub const fn token(&self) -> Token {
         self.token
     }
@@ -47,6 +56,18 @@ impl Pending {
     /// # Errors
     ///
     /// [`Ended`] if the client has ended before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::{Message, QoS};
+    /// # fn f(client: &mqtt_sansio_std::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let pending = client.try_publish(&Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// // ... other work ...
+    /// println!("{:?}", pending.wait()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wait(self) -> Result<OwnedOutcome, Ended> {
         self.outcome.recv().map_err(|_| Ended)
     }
@@ -56,6 +77,21 @@ impl Pending {
     /// # Errors
     ///
     /// [`Ended`] if the client has ended before, or if the outcome was returned already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mqtt_sansio::{Message, QoS};
+    /// # fn f(client: &mqtt_sansio_std::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut pending = client.try_publish(&Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// match pending.wait_within(Duration::from_secs(10))? {
+    ///     Some(outcome) => println!("{outcome:?}"),
+    ///     None => println!("no acknowledgement yet; the message stays in the session"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wait_within(&mut self, patience: Duration) -> Result<Option<OwnedOutcome>, Ended> {
         match self.outcome.recv_timeout(patience) {
             Ok(outcome) => Ok(Some(outcome)),
@@ -69,6 +105,19 @@ impl Pending {
     /// # Errors
     ///
     /// As [`wait_within`](Self::wait_within).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use mqtt_sansio::{Message, QoS};
+    /// # fn f(client: &mqtt_sansio_std::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut pending = client.try_publish(&Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// if let Some(outcome) = pending.try_outcome()? {
+    ///     println!("{outcome:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_outcome(&mut self) -> Result<Option<OwnedOutcome>, Ended> {
         match self.outcome.try_recv() {
             Ok(outcome) => Ok(Some(outcome)),

@@ -26,6 +26,24 @@ pub struct Transport {
 }
 
 /// Ends a transport while other threads may be blocked in its halves.
+///
+/// ```
+/// # use std::net::Shutdown;
+/// # use mqtt_sansio_std::Close;
+/// # #[cfg(unix)]
+/// struct Socket(std::os::unix::net::UnixStream);
+///
+/// # #[cfg(unix)]
+/// impl Close for Socket {
+///     fn finish_writing(&mut self) {
+///         let _ = self.0.shutdown(Shutdown::Write); // fails if the peer has closed already
+///     }
+///
+///     fn close(&mut self) {
+///         let _ = self.0.shutdown(Shutdown::Both); // likewise
+///     }
+/// }
+/// ```
 pub trait Close: Send {
     /// Ends the writing direction: all bytes were written, and the peer is to see the end of the stream after them. The
     /// writer is dropped as well. The default does nothing.
@@ -58,6 +76,15 @@ impl Transport {
     /// A read that is blocked when the connection ends goes on until it returns: use
     /// [`closed_by`](Self::closed_by), or a reader with a timeout. An error of the kind `WouldBlock`, `TimedOut` or
     /// `Interrupted` is not the end of the transport: the call is made again.
+    ///
+    /// ```no_run
+    /// # use std::fs::File;
+    /// # use mqtt_sansio_std::Transport;
+    /// let port = File::options().read(true).write(true).open("/dev/ttyUSB0")?; // a serial line
+    /// let transport = Transport::new(port.try_clone()?, port);
+    /// # drop(transport);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new(reader: impl Read + Send + 'static, writer: impl Write + Send + 'static) -> Self {
         Self { reader: Box::new(reader), writer: Box::new(writer), closer: Box::new(OnDrop) }
     }

@@ -6,7 +6,6 @@
 
 use anyhow::{Context, Result};
 use mqtt_sansio::client::ClientConfig;
-use mqtt_sansio::codec::PublishProperties;
 use mqtt_sansio::{Message, QoS, TopicName};
 use mqtt_sansio_tokio::{Client, Event, Events, connect, tcp};
 
@@ -34,15 +33,12 @@ async fn main() -> Result<()> {
     });
 
     let (client, mut responses) = start(&address, "asker");
-    client.subscribe("answers/asker", QoS::AtLeastOnce).await?;
+    let answers = TopicName::new("answers/asker")?;
+    client.subscribe(answers.as_str(), QoS::AtLeastOnce).await?;
     for number in 1..=5_u8 {
-        let properties = PublishProperties {
-            response_topic: Some(TopicName::new("answers/asker")?),
-            correlation_data: Some(&[number]),
-            ..PublishProperties::default()
-        };
-        let request = Message::new("squares", number.to_string()).qos(QoS::AtLeastOnce).properties(properties);
-        client.publish(request).await?;
+        let (question, correlation_data) = (number.to_string(), [number]);
+        let request = Message::new("squares", question).response_topic(answers).correlation_data(&correlation_data);
+        client.publish(request.qos(QoS::AtLeastOnce)).await?;
     }
     let mut left = 5;
     while left > 0 {

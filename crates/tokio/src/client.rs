@@ -398,6 +398,12 @@ impl Client {
     }
 
     /// Returns whether the server has accepted the connection and the connection is not over.
+    ///
+    /// ```
+    /// # fn print(client: &mqtt_sansio_tokio::Client) {
+    /// println!("{}", if client.is_connected() { "online" } else { "offline" });
+    /// # }
+    /// ```
     pub fn is_connected(&self) -> bool {
         self.shared().with(|state| state.session.is_connected())
     }
@@ -451,6 +457,13 @@ impl Client {
     }
 
     /// Returns the limits that the server has announced on this connection; without a connection they are not known.
+    ///
+    /// ```
+    /// # use mqtt_sansio_tokio::Client;
+    /// # fn fits(client: &Client, payload: &[u8]) -> bool {
+    /// payload.len() < client.server().maximum_packet_size as usize
+    /// # }
+    /// ```
     pub fn server(&self) -> ServerLimits {
         self.shared().with(|state| *state.session.server())
     }

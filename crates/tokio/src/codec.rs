@@ -53,11 +53,34 @@ pub enum CodecError {
 
 impl PacketCodec {
     /// Creates a codec. The version is that of the packets before the first CONNECT.
+    ///
+    /// ```
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::Limits;
+    /// # use mqtt_sansio_tokio::PacketCodec;
+    /// # use tokio_util::codec::Framed;
+    /// # fn frames<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(stream: S) -> Framed<S, PacketCodec> {
+    /// Framed::new(stream, PacketCodec::new(Version::V5, Limits::from_client()))
+    /// # }
+    /// ```
     pub const fn new(version: Version, limits: Limits) -> Self {
         Self { version, limits }
     }
 
     /// Returns the version of the next packet.
+    ///
+    /// ```
+    /// # use bytes::BytesMut;
+    /// # use mqtt_sansio::Version;
+    /// # use mqtt_sansio::codec::{Connect, Limits, Packet};
+    /// # use mqtt_sansio_tokio::PacketCodec;
+    /// # use tokio_util::codec::Encoder;
+    /// let mut codec = PacketCodec::new(Version::V5, Limits::default());
+    /// let connect = Connect { version: Version::V311, clean_start: true, ..Connect::default() };
+    /// codec.encode(Packet::from(connect), &mut BytesMut::new())?;
+    /// assert_eq!(codec.version(), Version::V311);
+    /// # Ok::<(), mqtt_sansio_tokio::CodecError>(())
+    /// ```
     pub const fn version(&self) -> Version {
         self.version
     }

@@ -40,6 +40,19 @@ impl Completion {
     }
 
     /// Returns the token of the operation, which identifies it in [`withdraw`](crate::Client::withdraw).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mqtt_sansio::{Message, QoS};
+    /// # use mqtt_sansio_tokio::Client;
+    /// # async fn publish(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut completion = client.try_publish(&Message::new("home/temp", "21.5").qos(QoS::AtLeastOnce))?;
+    /// if tokio::time::timeout(Duration::from_secs(10), &mut completion).await.is_err() {
+    ///     client.withdraw(completion.token())?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub const fn token(&self) -> Token {
         self.token
     }

@@ -29,6 +29,12 @@ pub enum PublishError {
 impl PublishError {
     /// Returns whether the message was refused because the session is full. There is room again when other messages
     /// have their outcomes.
+    ///
+    /// ```
+    /// # use mqtt_sansio_tokio::PublishError;
+    /// assert!(PublishError::Refused(mqtt_sansio::PublishError::QueueFull).is_full());
+    /// assert!(!PublishError::Closed(mqtt_sansio_tokio::Closed).is_full());
+    /// ```
     pub const fn is_full(&self) -> bool {
         matches!(self, Self::Refused(mqtt_sansio::PublishError::QueueFull))
     }
@@ -98,16 +104,42 @@ pub struct CloseReason {
 
 impl CloseReason {
     /// Returns the reason code of the endpoint that has ended the connection; `None` where no packet has one.
+    ///
+    /// ```
+    /// # use mqtt_sansio::ReasonCode;
+    /// # use mqtt_sansio_tokio::CloseReason;
+    /// # fn f(why: &CloseReason) {
+    /// if why.reason_code() == Some(ReasonCode::NotAuthorized) {
+    ///     println!("the password is wrong, or has expired");
+    /// }
+    /// # }
+    /// ```
     pub const fn reason_code(&self) -> Option<ReasonCode> {
         self.reason_code
     }
 
     /// Returns whether the client connects again: see [`Close::may_retry`].
+    ///
+    /// ```
+    /// # use mqtt_sansio_tokio::CloseReason;
+    /// # fn f(why: &CloseReason) {
+    /// println!("{why}; {}", if why.may_retry() { "connecting again" } else { "giving up" });
+    /// # }
+    /// ```
     pub const fn may_retry(&self) -> bool {
         self.may_retry
     }
 
     /// Returns the Server Reference, another server to connect to, if there is one (section 4.11).
+    ///
+    /// ```
+    /// # use mqtt_sansio_tokio::CloseReason;
+    /// # fn f(why: &CloseReason) {
+    /// if let Some(other) = why.server_reference() {
+    ///     println!("the server names another one: {other}");
+    /// }
+    /// # }
+    /// ```
     pub fn server_reference(&self) -> Option<&str> {
         self.server_reference.as_deref()
     }

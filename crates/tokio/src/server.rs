@@ -374,6 +374,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     ///
     /// Dropping the future loses nothing. While the application calls nothing, nothing is read, so that the client has to
     /// wait.
+    ///
+    /// ```
+    /// # use tokio::io::{AsyncRead, AsyncWrite};
+    /// # use mqtt_sansio_tokio::{ServerConnection, ServerEvent};
+    /// async fn print<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut ServerConnection<S>) {
+    ///     while let Some(event) = connection.next().await {
+    ///         if let ServerEvent::Message(message) = event {
+    ///             println!("{}: {:?}", message.topic(), message.payload());
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub async fn next(&mut self) -> Option<ServerEvent> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -434,6 +446,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     }
 
     /// Gives a command to the session. What it has to send is written by [`next`](Self::next) or [`flush`](Self::flush).
+    ///
+    /// ```
+    /// # use mqtt_sansio::codec::{Packet, PacketBuf, SubAckReasonCode};
+    /// # use mqtt_sansio::server::RequestId;
+    /// # use mqtt_sansio_tokio::ServerConnection;
+    /// # use tokio::io::{AsyncRead, AsyncWrite};
+    /// /// Grants every subscription of a SUBSCRIBE.
+    /// fn grant<S: AsyncRead + AsyncWrite + Unpin>(connection: &mut ServerConnection<S>, id: RequestId, packet: &PacketBuf) {
+    ///     let Packet::Subscribe(subscribe) = packet.packet() else { return };
+    ///     let codes: Vec<_> = subscribe.subscriptions.iter().map(|it| SubAckReasonCode::from(it.qos)).collect();
+    ///     let _ = connection.command(|session, now| session.suback(now, id, &codes)); // fails if the connection is over
+    /// }
+    /// ```
     pub fn command<T>(&mut self, command: impl FnOnce(&mut ServerSession, Instant) -> T) -> T {
         command(&mut self.session, self.link.clock.now())
     }
@@ -469,17 +494,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     }
 
     /// Returns the session.
+    ///
+    /// ```
+    /// # use mqtt_sansio_tokio::ServerConnection;
+    /// # use tokio::io::{AsyncRead, AsyncWrite};
+    /// # fn f<S: AsyncRead + AsyncWrite + Unpin>(connection: &ServerConnection<S>) {
+    /// println!("{} has {} messages waiting", connection.session().client_id(), connection.session().queued());
+    /// # }
+    /// ```
     pub const fn session(&self) -> &ServerSession {
         &self.session
     }
 
     /// Returns the reason why the connection is over, if it is.
+    ///
+    /// ```
+    /// # use mqtt_sansio_tokio::ServerConnection;
+    /// # use tokio::io::{AsyncRead, AsyncWrite};
+    /// # async fn f<S: AsyncRead + AsyncWrite + Unpin>(mut connection: ServerConnection<S>) {
+    /// while connection.next().await.is_some() {}
+    /// println!("{}", connection.end().map_or_else(String::new, ToString::to_string));
+    /// # }
+    /// ```
     pub const fn end(&self) -> Option<&ServerEnd> {
         self.end.as_ref()
     }
 
     /// Closes the transport, and returns the session, for the next connection of the client. Events that were not taken are
     /// dropped: call [`next`](Self::next) until it returns `None` before, or messages that were acknowledged are lost.
+    ///
+    /// ```
+    /// # use std::collections::HashMap;
+    /// # use mqtt_sansio::server::ServerSession;
+    /// # use mqtt_sansio_tokio::ServerConnection;
+    /// # use tokio::io::{AsyncRead, AsyncWrite};
+    /// # async fn f<S: AsyncRead + AsyncWrite + Unpin>(
+    /// #     mut connection: ServerConnection<S>,
+    /// #     sessions: &mut HashMap<String, ServerSession>,
+    /// # ) {
+    /// while connection.next().await.is_some() {}
+    /// let session = connection.into_session();
+    /// sessions.insert(session.client_id().to_string(), session);
+    /// # }
+    /// ```
     pub fn into_session(mut self) -> ServerSession {
         self.session.closed(self.link.clock.now());
         self.session

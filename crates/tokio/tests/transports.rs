@@ -76,11 +76,18 @@ async fn an_address_without_a_port_is_named_in_the_error() {
     let error = tcp("127.0.0.1")().await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     assert!(error.to_string().starts_with(r#"the address is "127.0.0.1", and HOST:PORT is expected"#), "{error}");
+}
 
+#[tokio::test]
+async fn an_address_without_a_server_is_named_in_the_error() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap(); // nothing listens there any more
     let error = tcp(address.to_string())().await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     assert!(error.to_string().starts_with(&format!("{address}: ")), "{error}");
+
+    let error = unix("/nowhere/socket")().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    assert!(error.to_string().starts_with("/nowhere/socket: "), "{error}");
 }
 
 #[tokio::test]
@@ -132,14 +139,14 @@ async fn a_server_with_an_unknown_authority_is_not_trusted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (acceptor, trust) = certificates("stranger.pem");
     let address = format!("localhost:{}", listener.local_addr().unwrap().port());
-    let (_client, mut events, driver) = connect(config(), tls(address, trust));
+    let (_client, mut events, driver) = connect(config(), tls(address.clone(), trust));
     let driver = tokio::spawn(driver);
     assert!(acceptor.accept(listener.accept().await.unwrap().0).await.is_err());
     let Some(Event::Disconnected { why: ConnectionError::Transport(why), retry_in: Some(_) }) = events.next().await
     else {
         panic!("not refused")
     };
-    assert!(why.to_string().contains("invalid peer certificate"), "{why}");
+    assert!(why.to_string().starts_with(&format!("{address}: invalid peer certificate")), "{why}");
     driver.abort();
 }
 

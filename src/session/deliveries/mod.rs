@@ -185,8 +185,7 @@ impl Deliveries {
 
     /// Returns the source of the next packet to send. The source may be empty.
     pub(crate) fn next_source(&self, limits: &ConnectionLimits) -> Source {
-        let has_id = self.next_id().is_some();
-        if has_id && self.queue.as_ref().is_some_and(|queue| queue.has_first_request()) {
+        if self.queue.as_ref().is_some_and(|queue| queue.has_first_request()) && self.next_id().is_some() {
             return Source::FirstRequests;
         }
         let is_open = self.window_is_open(limits);
@@ -194,7 +193,7 @@ impl Deliveries {
         if to_resend && is_open {
             return Source::Resend;
         }
-        Source::Queue { is_windowed: is_open && !to_resend, has_id }
+        Source::Queue { is_windowed: is_open && !to_resend, has_id: self.next_id().is_some() }
     }
 
     /// Returns whether the source has a packet.

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use super::Connecting;
+use super::{Connecting, with_address};
 
 /// Returns a connector to this host and port, for instance `"broker.local:1883"` or `"[::1]:1883"`. The name is looked up
 /// for each connection, and all its addresses are tried. An error names the address.
@@ -29,9 +29,8 @@ pub fn tcp(address: impl Into<String>) -> impl FnMut() -> Connecting<TcpStream> 
 
 /// Names the address, and says what is expected if it cannot be one.
 fn explained(error: io::Error, address: &str) -> io::Error {
-    let text = match error.kind() {
-        io::ErrorKind::InvalidInput => format!("the address is {address:?}, and HOST:PORT is expected: {error}"),
-        _ => format!("{address}: {error}"),
-    };
-    io::Error::new(error.kind(), text)
+    if error.kind() != io::ErrorKind::InvalidInput {
+        return with_address(address, error);
+    }
+    io::Error::new(error.kind(), format!("the address is {address:?}, and HOST:PORT is expected: {error}"))
 }

@@ -9,7 +9,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::{Connecting, tcp};
+use super::{Connecting, tcp, with_address};
 
 /// Returns a connector over TLS to this host and port, for instance `"broker.local:8883"`. The certificate of the server
 /// has to be valid for the host.
@@ -31,12 +31,14 @@ pub fn tls(
     let connector = TlsConnector::from(config.into());
     let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let mut connect = tcp(address);
+    let mut connect = tcp(address.clone());
     move || {
         let (name, connector, connecting) = (ServerName::try_from(host.clone()), connector.clone(), connect());
+        let address = address.clone();
         Box::pin(async move {
             let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-            connector.connect(name, connecting.await?).await
+            let stream = connecting.await?;
+            connector.connect(name, stream).await.map_err(|error| with_address(address, error))
         })
     }
 }

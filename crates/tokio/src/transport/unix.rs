@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::net::UnixStream;
 
-use super::Connecting;
+use super::{Connecting, with_address};
 
 /// Returns a connector to this Unix socket.
 ///
@@ -16,5 +16,8 @@ use super::Connecting;
 /// ```
 pub fn unix(path: impl Into<PathBuf>) -> impl FnMut() -> Connecting<UnixStream> + Send + 'static {
     let path = path.into();
-    move || Box::pin(UnixStream::connect(path.clone()))
+    move || {
+        let path = path.clone();
+        Box::pin(async move { UnixStream::connect(&path).await.map_err(|error| with_address(path.display(), error)) })
+    }
 }
