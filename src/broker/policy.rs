@@ -214,6 +214,12 @@ pub trait Policy {
     /// }
     /// ```
     ///
+    /// A mount point is the only way in which a policy rewrites topics. It holds for all that a client names and gets, so that
+    /// what comes back to the client has the name that it knows, and it stays the same for a session. A policy that replaced the
+    /// topic of a single message could do none of that: Topic Aliases, acknowledgements that wait for a store, retained messages
+    /// and bridges would each have to know two names. A program that wants a message under another topic besides
+    /// [subscribes](super::Broker::subscribe) to it, and [publishes](super::Broker::publish) it again.
+    ///
     /// The default is `None`: the client sees all topics by their full names.
     fn mount_point(&mut self, client: Client<'_>) -> Option<MountPoint> {
         let _ = client;
