@@ -25,6 +25,14 @@ impl<P: Policy> Broker<P> {
     ///
     /// [`max_topic_levels`]: super::BrokerConfig::max_topic_levels
     /// [`max_uncommitted`]: super::BrokerConfig::max_uncommitted
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::{Instant, Message};
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// broker.publish(now, &Message::new("gateway/started", "yes").retain(true))?;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<(), PublishError> {
         let mut cx = self.at(now);
         let accepted = publish::publish_own(&mut cx, message);
@@ -132,6 +140,17 @@ impl<P: Policy> Broker<P> {
 
     /// Disconnects a client, with a reason. Before 5.0 the client gets no reason; nor does one that is not accepted yet.
     /// Its will is published, unless the client connects again before the Will Delay Interval has passed.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # use mqtt_sansio::codec::DisconnectReasonCode;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// broker.disconnect(now, id, DisconnectReasonCode::ServerShuttingDown);
+    /// assert!(broker.is_over(id)); // DISCONNECT is still to be written
+    /// ```
     pub fn disconnect(&mut self, now: Instant, id: ConnectionId, reason_code: DisconnectReasonCode) {
         let mut cx = self.at(now);
         let principal = cx.connections.principal(id);
@@ -143,6 +162,15 @@ impl<P: Policy> Broker<P> {
 
     /// Ends the session of a client, and its connection if it has one, with Administrative action (0x98); returns whether
     /// there was a session. Its will is published.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// assert!(broker.end_session(now, "thermo") && !broker.end_session(now, "thermo"));
+    /// ```
     pub fn end_session(&mut self, now: Instant, client_id: &str) -> bool {
         self.end_session_with(now, client_id, DisconnectReasonCode::AdministrativeAction)
     }

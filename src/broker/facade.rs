@@ -48,6 +48,13 @@ pub struct Broker<P> {
 
 impl<P: Policy> Broker<P> {
     /// Makes a broker without sessions.
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    ///
+    /// let broker = Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll);
+    /// assert_eq!(broker.status().sessions, 0);
+    /// ```
     pub fn new(config: BrokerConfig, policy: P) -> Self {
         let durable = config.durable;
         let server = ServerConfig { manual_acks: true, deliver_in_parts: None, durable, ..config.server.clone() };
@@ -86,6 +93,18 @@ impl<P: Policy> Broker<P> {
     /// contradict each other. It names the key of a pair, and what would be lost without that pair: the caller may leave the
     /// pair out, and restore again. Other pairs that refer to one that is missing mean nothing; they are removed by the next
     /// batches.
+    ///
+    /// ```
+    /// use mqtt_sansio::Instant;
+    /// use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// use mqtt_sansio::store::Pairs;
+    ///
+    /// let store = Pairs::default(); // what was stored
+    /// let config = BrokerConfig::new(Secret::new([7; 16]));
+    /// let broker = Broker::restore(config, AllowAll, Instant::from_micros(1), store.iter())?;
+    /// # let _ = broker;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn restore<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         config: BrokerConfig,
         policy: P,
@@ -107,6 +126,15 @@ impl<P: Policy> Broker<P> {
 
     /// Opens a connection for a transport that was accepted, and comes from this origin. If there are too many connections it
     /// is [over](Self::is_over) at once.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// let address = std::net::IpAddr::from([192, 0, 2, 7]); // of the peer
+    /// let id = broker.open(now, address.into());
+    /// assert!(!broker.is_over(id) && broker.takes_input(id));
+    /// ```
     pub fn open(&mut self, now: Instant, origin: Origin) -> ConnectionId {
         let server = Arc::clone(&self.server);
         let mut cx = self.at(now);
@@ -116,6 +144,16 @@ impl<P: Policy> Broker<P> {
 
     /// Takes what a transport has read. What is left of `input` is to be given again, with more behind it: it is the
     /// beginning of a packet, or it cannot be [taken](Self::takes_input) yet.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// let mut input = &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo\xc0"[..];
+    /// broker.receive(now, id, &mut input);
+    /// assert_eq!(input, [0xC0]); // the beginning of the next packet
+    /// ```
     pub fn receive(&mut self, now: Instant, id: ConnectionId, input: &mut &[u8]) {
         let mut cx = self.at(now);
         dispatch::receive(&mut cx, id, input);
@@ -124,6 +162,17 @@ impl<P: Policy> Broker<P> {
     /// Whether [`receive`](Self::receive) would take input: not while a decision of the policy is waited for, nor while too
     /// many answers to the client [wait to be written](ServerConfig::answer_limit), nor while a packet of the client is still
     /// worked on or it is the turn of others. When it does again, [`next_ready`](Self::next_ready) returns the connection.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// if broker.takes_input(id) {
+    ///     // read from the transport, and call `receive`
+    /// }
+    /// ```
     pub fn takes_input(&self, id: ConnectionId) -> bool {
         let takes = |session: &Session| !session.is_busy() && !session.server().is_full();
         !self.connections.is_waiting(id)
@@ -140,6 +189,16 @@ impl<P: Policy> Broker<P> {
 
     /// Removes a connection whose transport is closed, or was lost. Its id is void from here on. A will that is due goes out at
     /// once or by [`poll`](Self::poll), as does what is left of the session.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// broker.closed(now, id);
+    /// assert_eq!(broker.status().connections, 0);
+    /// ```
     pub fn closed(&mut self, now: Instant, id: ConnectionId) {
         let mut cx = self.at(now);
         let principal = cx.connections.principal(id);
@@ -153,6 +212,15 @@ impl<P: Policy> Broker<P> {
     /// [`work_per_call`](BrokerConfig::work_per_call) of it. It has to be called when the [`deadline`](Self::deadline) has
     /// come, and may be called more often. If the deadline still is not later than `now`, there is more to do: the caller
     /// looks at its transports first.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// if broker.deadline().is_some_and(|deadline| deadline <= now) {
+    ///     broker.poll(now);
+    /// }
+    /// ```
     pub fn poll(&mut self, now: Instant) {
         let mut cx = self.at(now);
         dispatch::poll(&mut cx);
@@ -160,6 +228,15 @@ impl<P: Policy> Broker<P> {
 
     /// When [`poll`](Self::poll) has to be called at the latest. While there is unfinished work, that is at once: the time of
     /// the last call.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// assert!(broker.deadline().is_some_and(|at| at > now)); // the Keep Alive of the client
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         let is_waiting = self.jobs.is_waiting()
             || self.sessions.inbox().is_unfinished()
@@ -169,6 +246,17 @@ impl<P: Policy> Broker<P> {
     }
 
     /// The work that was done so far, in units of [`work_per_call`](BrokerConfig::work_per_call).
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// let before = broker.work_done();
+    /// broker.receive(now, id, &mut &b"\xc0\x00"[..]);
+    /// assert!(broker.work_done() > before);
+    /// ```
     pub const fn work_done(&self) -> u64 {
         self.sessions.work().done()
     }
@@ -181,6 +269,19 @@ impl<P: Policy> Broker<P> {
     ///
     /// A connection is returned once each time that there is more. If not all can be written, the caller goes on when the
     /// transport is ready again.
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// while let Some(id) = broker.next_ready() {
+    ///     let output = broker.transmit(id).take_all();
+    ///     println!("{} bytes for {id}, over: {}", output.len(), broker.is_over(id));
+    /// }
+    /// ```
     pub fn next_ready(&mut self) -> Option<ConnectionId> {
         let Self { sessions, connections, .. } = self;
         sessions.ready_mut().pop(|id| connections.contains(id))
@@ -189,6 +290,20 @@ impl<P: Policy> Broker<P> {
     /// The output for a transport, in order. Bytes leave by [`advance`](bytes::Buf::advance) alone. Ask again after each
     /// write, until nothing is left: more may have been held back until then. If it is the turn of others first, it still is,
     /// and [`next_ready`](Self::next_ready) returns the connection when there is more.
+    ///
+    /// ```
+    /// # use bytes::Buf;
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// # fn write(bytes: &[u8]) -> usize { bytes.len() }
+    /// while broker.transmit(id).has_remaining() {
+    ///     let written = write(broker.transmit(id).chunk());
+    ///     broker.transmit(id).advance(written);
+    /// }
+    /// ```
     pub fn transmit(&mut self, id: ConnectionId) -> &mut Transmit {
         // Only sessions with messages that wait, or with retained messages to get, have more than they have put out.
         if let Some(index) = self.connections.session(id)
@@ -210,6 +325,17 @@ impl<P: Policy> Broker<P> {
 
     /// Whether a connection is over: what is left should be [written](Self::transmit), for as long as that makes sense, then
     /// the transport be closed, and [`closed`](Self::closed) be called.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// broker.receive(now, id, &mut &b"\xe0\x00"[..]); // DISCONNECT
+    /// assert!(broker.is_over(id));
+    /// broker.closed(now, id);
+    /// ```
     pub fn is_over(&self, id: ConnectionId) -> bool {
         self.connections.is_over(id)
     }
@@ -219,6 +345,30 @@ impl<P: Policy> Broker<P> {
     /// # Errors
     ///
     /// [`UnknownDecision`] if no connection waits for the decision any more, or if the answer is of another kind.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{Admission, Answer, Broker, BrokerConfig, Decision, DecisionId, Origin, Policy, Secret};
+    /// # use mqtt_sansio::codec::Connect;
+    /// # use mqtt_sansio::Instant;
+    /// #[derive(Default)]
+    /// struct Later(Option<DecisionId>);
+    ///
+    /// impl Policy for Later {
+    ///     fn connect(&mut self, id: DecisionId, _: &Connect<'_>) -> Decision<Admission> {
+    ///         self.0 = Some(id); // somebody else is asked
+    ///         Decision::Later
+    ///     }
+    /// }
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// let mut broker = Broker::new(config, Later::default());
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// if let Some(id) = broker.policy_mut().0.take() {
+    ///     broker.answer(now, id, Answer::Connect(Admission::accept()))?;
+    /// }
+    /// assert_eq!(broker.status().clients, 1);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn answer(&mut self, now: Instant, id: DecisionId, answer: Answer) -> Result<(), UnknownDecision> {
         let mut cx = self.at(now);
         let principal = cx.connections.principal(id.connection());
@@ -242,12 +392,41 @@ impl<P: Policy> Broker<P> {
     ///
     /// Batches are stored in the order of their numbers, each once. Several may be under way; a batch that could not be stored
     /// is stored again, unchanged, or the broker is dropped. When a batch is stored, call [`committed`](Self::committed).
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::store::Pairs;
+    /// # use mqtt_sansio::{Instant, Message};
+    /// # let (now, mut store) = (Instant::from_micros(1), Pairs::default());
+    /// # let config = BrokerConfig { durable: true, ..BrokerConfig::new(Secret::new([7; 16])) };
+    /// # let mut broker = Broker::new(config, AllowAll);
+    /// # broker.publish(now, &Message::new("plant/1/state", "on").retain(true))?;
+    /// while let Some(batch) = broker.changes() {
+    ///     store.apply(&batch); // one transaction
+    ///     broker.committed(now, batch.number());
+    /// }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn changes(&mut self) -> Option<Batch> {
         let now = self.now;
         self.sessions.commits_mut()?.journal()?.next_batch(now)
     }
 
     /// Returns whether [`changes`](Self::changes) would return a batch.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::store::Pairs;
+    /// # use mqtt_sansio::{Instant, Message};
+    /// # let (now, mut store) = (Instant::from_micros(1), Pairs::default());
+    /// # let config = BrokerConfig { durable: true, ..BrokerConfig::new(Secret::new([7; 16])) };
+    /// # let mut broker = Broker::new(config, AllowAll);
+    /// # broker.publish(now, &Message::new("plant/1/state", "on").retain(true))?;
+    /// assert!(broker.has_changes());
+    /// store.apply(&broker.changes().ok_or("none")?);
+    /// assert!(!broker.has_changes());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn has_changes(&self) -> bool {
         self.sessions.commits().is_some_and(|commits| commits.has_batch())
     }
@@ -255,6 +434,19 @@ impl<P: Policy> Broker<P> {
     /// Returns whether the batch that [`changes`](Self::changes) would return should be stored at once: a packet waits for it, or
     /// it is large. Other batches may wait for later changes, to be stored with them: no packet promises what they say, for
     /// example that a message was delivered, or that a connection has ended.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::store::Pairs;
+    /// # use mqtt_sansio::{Instant, Message};
+    /// # let (now, mut store) = (Instant::from_micros(1), Pairs::default());
+    /// # let config = BrokerConfig { durable: true, ..BrokerConfig::new(Secret::new([7; 16])) };
+    /// # let mut broker = Broker::new(config, AllowAll);
+    /// # broker.publish(now, &Message::new("plant/1/state", "on").retain(true))?;
+    /// let is_urgent = broker.awaits_commit();
+    /// println!("store {}", if is_urgent { "now" } else { "within a second" });
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn awaits_commit(&self) -> bool {
         self.sessions.commits().is_some_and(|commits| commits.has_batch() && commits.is_awaited())
     }
@@ -264,6 +456,20 @@ impl<P: Policy> Broker<P> {
     /// number that [`changes`](Self::changes) has not returned counts as that of the last batch which it has returned.
     ///
     /// The [module](super#what-survives-a-crash) says which packets wait.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::store::Pairs;
+    /// # use mqtt_sansio::{Instant, Message};
+    /// # let (now, mut store) = (Instant::from_micros(1), Pairs::default());
+    /// # let config = BrokerConfig { durable: true, ..BrokerConfig::new(Secret::new([7; 16])) };
+    /// # let mut broker = Broker::new(config, AllowAll);
+    /// # broker.publish(now, &Message::new("plant/1/state", "on").retain(true))?;
+    /// let batch = broker.changes().ok_or("none")?;
+    /// store.apply(&batch);
+    /// broker.committed(now, batch.number());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn committed(&mut self, now: Instant, number: u64) {
         let mut cx = self.at(now);
         durability::release::committed(&mut cx, number);
@@ -271,31 +477,85 @@ impl<P: Policy> Broker<P> {
     }
 
     /// The client identifier of a connection, if its client is accepted.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// assert_eq!(broker.client_id(id), Some("thermo"));
+    /// ```
     pub fn client_id(&self, id: ConnectionId) -> Option<&str> {
         self.sessions.client_id(self.connections.session(id)?)
     }
 
     /// The connection of a client, if it has one.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// assert_eq!(broker.connection("thermo"), Some(id));
+    /// ```
     pub fn connection(&self, client_id: &str) -> Option<ConnectionId> {
         self.sessions.get(self.registry.find(&self.sessions, client_id)?)?.connection()
     }
 
     /// What has happened so far.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// assert_eq!(broker.counters().clients_accepted, 1);
+    /// ```
     pub const fn counters(&self) -> &Counters {
         self.sessions.counters()
     }
 
     /// What there is now.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # let id = broker.open(now, Origin::UNKNOWN);
+    /// # broker.receive(now, id, &mut &b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo"[..]);
+    /// assert_eq!(broker.status().clients, 1);
+    /// ```
     pub fn status(&self) -> Status {
         sys::status(&self.connections, &self.sessions, &self.registry, &self.router, &self.timers, &self.jobs)
     }
 
     /// The policy.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// let _: &AllowAll = broker.policy();
+    /// ```
     pub const fn policy(&self) -> &P {
         &self.policy
     }
 
     /// The policy, to be changed.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{Broker, BrokerConfig, Policy, Secret};
+    /// #[derive(Default)]
+    /// struct Readers(Vec<String>);
+    ///
+    /// impl Policy for Readers {}
+    ///
+    /// let mut broker = Broker::new(BrokerConfig::new(Secret::new([7; 16])), Readers::default());
+    /// broker.policy_mut().0.push("ann".into());
+    /// ```
     pub const fn policy_mut(&mut self) -> &mut P {
         &mut self.policy
     }
