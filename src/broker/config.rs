@@ -142,6 +142,13 @@ pub enum SharedStrategy {
 
 impl BrokerConfig {
     /// Makes settings with this secret, and with the default of every other field.
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::{BrokerConfig, Secret};
+    ///
+    /// let config = BrokerConfig { max_connections: 1000, ..BrokerConfig::new(Secret::new([7; 16])) };
+    /// # let _ = config;
+    /// ```
     pub fn new(secret: Secret) -> Self {
         Self {
             server: ServerConfig::default(),

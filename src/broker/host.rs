@@ -63,11 +63,28 @@ const WRITE: usize = 64 * 1024;
 
 impl<P: Policy, T> Host<P, T> {
     /// Makes a host without connections. The broker has none either: one that was restored has its sessions.
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Secret};
+    ///
+    /// let broker = Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll);
+    /// let host = Host::<_, std::net::TcpStream>::new(broker);
+    /// # let _ = host;
+    /// ```
     pub const fn new(broker: Broker<P>) -> Self {
         Self { broker, connections: BTreeMap::new(), unfinished: VecDeque::new(), has_ready: false }
     }
 
     /// Opens a connection for a transport that was accepted, and comes from this origin; see [`Broker::open`].
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// # let mut host = Host::<_, Vec<u8>>::new(Broker::new(config, AllowAll));
+    /// let id = host.open(now, Origin::UNKNOWN, Vec::new());
+    /// assert!(host.broker().takes_input(id));
+    /// ```
     pub fn open(&mut self, now: Instant, origin: Origin, transport: T) -> ConnectionId {
         let id = self.broker.open(now, origin);
         self.connections.insert(id, Connection { transport, received: BytesMut::new() });
@@ -79,6 +96,17 @@ impl<P: Policy, T> Host<P, T> {
     ///
     /// What the broker does not take is kept, and given to it again. That is a packet at most, if nothing more is read while the
     /// connection does not [take input](Broker::takes_input); otherwise it grows.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// # let mut host = Host::<_, Vec<u8>>::new(Broker::new(config, AllowAll));
+    /// # let id = host.open(now, Origin::UNKNOWN, Vec::new());
+    /// host.receive(now, id, b"\x10\x13\x00\x04MQTT\x05"); // the beginning of a packet
+    /// host.receive(now, id, b"\x02\x00\x3c\x00\x00\x06thermo");
+    /// assert_eq!(host.broker().client_id(id), Some("thermo"));
+    /// ```
     pub fn receive(&mut self, now: Instant, id: ConnectionId, bytes: &[u8]) {
         let Some(Connection { received, .. }) = self.connections.get_mut(&id) else { return };
         if received.is_empty() {
@@ -92,6 +120,15 @@ impl<P: Policy, T> Host<P, T> {
     }
 
     /// Ends a connection whose transport is closed, or was lost, and returns the transport; `None` if it has ended before.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// # let mut host = Host::<_, Vec<u8>>::new(Broker::new(config, AllowAll));
+    /// # let id = host.open(now, Origin::UNKNOWN, Vec::new());
+    /// assert!(host.closed(now, id).is_some() && host.closed(now, id).is_none());
+    /// ```
     pub fn closed(&mut self, now: Instant, id: ConnectionId) -> Option<T> {
         let connection = self.connections.remove(&id)?;
         self.broker.closed(now, id);
@@ -107,6 +144,20 @@ impl<P: Policy, T> Host<P, T> {
     ///
     /// A call writes about 64 KiB to a transport, and has at most 1,024 turns of connections. If there is more to do, the
     /// deadline is at once.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// # let mut host = Host::<_, Vec<u8>>::new(Broker::new(config, AllowAll));
+    /// # let id = host.open(now, Origin::UNKNOWN, Vec::new());
+    /// host.receive(now, id, b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo");
+    /// host.serve(now, |sent: &mut Vec<u8>, output: &mut mqtt_sansio::Transmit| {
+    ///     sent.extend(output.take_all());
+    ///     Ok::<(), core::convert::Infallible>(())
+    /// });
+    /// assert_eq!(host.transport_mut(id).map(|sent| sent[0]), Some(0x20)); // CONNACK
+    /// ```
     pub fn serve<E>(&mut self, now: Instant, mut write: impl FnMut(&mut T, &mut Transmit) -> Result<(), E>) {
         if self.broker.deadline().is_some_and(|at| at <= now) {
             self.broker.poll(now);
@@ -122,6 +173,19 @@ impl<P: Policy, T> Host<P, T> {
     }
 
     /// As [`serve`](Self::serve), for one connection: its transport takes bytes again.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// # let mut host = Host::<_, Vec<u8>>::new(Broker::new(config, AllowAll));
+    /// # let id = host.open(now, Origin::UNKNOWN, Vec::new());
+    /// let write = |sent: &mut Vec<u8>, output: &mut mqtt_sansio::Transmit| {
+    ///     sent.extend(output.take_all());
+    ///     Ok::<(), core::convert::Infallible>(())
+    /// };
+    /// host.writable(now, id, write); // the socket of this connection takes bytes again
+    /// ```
     pub fn writable<E>(
         &mut self,
         now: Instant,
@@ -169,26 +233,80 @@ impl<P: Policy, T> Host<P, T> {
     }
 
     /// When [`serve`](Self::serve) has to be called at the latest; [`Instant::EPOCH`] if there is something to do at once.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// # let host = Host::<_, Vec<u8>>::new(Broker::new(config, AllowAll));
+    /// # let clock = mqtt_sansio::StdClock::new();
+    /// let wait = host.deadline().map_or(core::time::Duration::MAX, |deadline| clock.until(deadline));
+    /// # assert_eq!((wait, now), (core::time::Duration::MAX, Instant::from_micros(1)));
+    /// # let _ = Origin::UNKNOWN;
+    /// ```
     pub fn deadline(&self) -> Option<Instant> {
         if self.has_ready || !self.unfinished.is_empty() { Some(Instant::EPOCH) } else { self.broker.deadline() }
     }
 
     /// The broker.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// # let mut host = Host::<_, Vec<u8>>::new(Broker::new(config, AllowAll));
+    /// # let id = host.open(now, Origin::UNKNOWN, Vec::new());
+    /// assert_eq!(host.broker().status().connections, 1);
+    /// # let _ = id;
+    /// ```
     pub const fn broker(&self) -> &Broker<P> {
         &self.broker
     }
 
     /// The broker, for the commands and messages of the program. Call [`serve`](Self::serve) after a command.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Origin, Secret};
+    /// # use mqtt_sansio::{Instant, Message};
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// # let mut host = Host::<_, Vec<u8>>::new(Broker::new(config, AllowAll));
+    /// host.broker_mut().publish(now, &Message::new("gateway/started", "yes"))?;
+    /// # let _ = Origin::UNKNOWN;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub const fn broker_mut(&mut self) -> &mut Broker<P> {
         &mut self.broker
     }
 
     /// The transport of a connection; `None` if the connection has ended.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// # let mut host = Host::<_, Vec<u8>>::new(Broker::new(config, AllowAll));
+    /// # let id = host.open(now, Origin::UNKNOWN, Vec::new());
+    /// if let Some(transport) = host.transport_mut(id) {
+    ///     transport.clear();
+    /// }
+    /// ```
     pub fn transport_mut(&mut self, id: ConnectionId) -> Option<&mut T> {
         self.connections.get_mut(&id).map(|connection| &mut connection.transport)
     }
 
     /// The connections, with their transports.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Host, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, config) = (Instant::from_micros(1), BrokerConfig::new(Secret::new([7; 16])));
+    /// # let mut host = Host::<_, Vec<u8>>::new(Broker::new(config, AllowAll));
+    /// # let id = host.open(now, Origin::UNKNOWN, Vec::new());
+    /// for (id, transport) in host.transports() {
+    ///     println!("{id}: {} bytes", transport.len());
+    /// }
+    /// # let _ = id;
+    /// ```
     pub fn transports(&self) -> impl Iterator<Item = (ConnectionId, &T)> {
         self.connections.iter().map(|(&id, connection)| (id, &connection.transport))
     }

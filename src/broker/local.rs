@@ -140,33 +140,93 @@ impl LocalMessage {
     }
 
     /// Returns the topic.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # broker.publish(now, &Message::new("plant/7/state", "on").qos(QoS::AtLeastOnce).retain(true))?;
+    /// let message = broker.retained_message("plant/7/state").ok_or("none")?;
+    /// assert_eq!(message.topic(), "plant/7/state");
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn topic(&self) -> &str {
         self.publish().topic.as_str()
     }
 
     /// Returns the payload. To clone it copies no bytes.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # broker.publish(now, &Message::new("plant/7/state", "on").qos(QoS::AtLeastOnce).retain(true))?;
+    /// let message = broker.retained_message("plant/7/state").ok_or("none")?;
+    /// assert_eq!(message.payload(), "on");
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub const fn payload(&self) -> &Bytes {
         &self.payload
     }
 
     /// Returns the QoS: that of the publisher, or that of the subscription if it is lower.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # broker.publish(now, &Message::new("plant/7/state", "on").qos(QoS::AtLeastOnce).retain(true))?;
+    /// let message = broker.retained_message("plant/7/state").ok_or("none")?;
+    /// assert_eq!(message.qos(), QoS::AtLeastOnce);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn qos(&self) -> QoS {
         self.publish().delivery.qos()
     }
 
     /// Returns the RETAIN flag: whether the message was retained when the subscription was made or, with
     /// [Retain As Published](SubscribeOptions::retain_as_published), the flag that the publisher has set.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # broker.publish(now, &Message::new("plant/7/state", "on").qos(QoS::AtLeastOnce).retain(true))?;
+    /// let message = broker.retained_message("plant/7/state").ok_or("none")?;
+    /// assert!(message.retain());
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn retain(&self) -> bool {
         self.publish().retain
     }
 
     /// Returns the properties, with what was left of the Message Expiry Interval when the message was taken
     /// \[MQTT-3.3.2-6\].
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # broker.publish(now, &Message::new("plant/7/state", "on").qos(QoS::AtLeastOnce).retain(true))?;
+    /// let message = broker.retained_message("plant/7/state").ok_or("none")?;
+    /// assert_eq!(message.properties().content_type, None);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn properties(&self) -> PublishProperties<'_> {
         PublishProperties { message_expiry_interval: self.expires_after, ..self.publish().properties }
     }
 
     /// Returns the message as one that can be published. The payload is not copied.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Secret};
+    /// # use mqtt_sansio::{Instant, Message, QoS};
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// # broker.publish(now, &Message::new("plant/7/state", "on").qos(QoS::AtLeastOnce).retain(true))?;
+    /// let message = broker.retained_message("plant/7/state").ok_or("none")?;
+    /// broker.publish(now, &message.message())?; // again
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn message(&self) -> Message<'_> {
         let Publish { topic, delivery, retain, properties, .. } = self.publish();
         let properties = PublishProperties { message_expiry_interval: self.expires_after, ..properties };

@@ -49,6 +49,12 @@ impl MountPoint {
     /// # Errors
     ///
     /// [`MountPointError`] if the text is not a topic, or begins with `$SYS` or `$share`.
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::MountPoint;
+    ///
+    /// assert!(MountPoint::new("tenants/a").is_ok() && MountPoint::new("tenants/#").is_err());
+    /// ```
     pub fn new(topic: &str) -> Result<Self, MountPointError> {
         let topic = TopicName::new(topic)?;
         if topic.levels().next().is_some_and(|level| matches!(level, b"$SYS" | b"$share")) {
@@ -58,6 +64,12 @@ impl MountPoint {
     }
 
     /// Returns the topic.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::MountPoint;
+    /// assert_eq!(MountPoint::new("tenants/a")?.as_str(), "tenants/a");
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     pub fn as_str(&self) -> &str {
         TopicName::validated(self.0.strip_suffix(b"/").unwrap_or_default()).as_str()
     }

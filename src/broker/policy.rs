@@ -34,6 +34,15 @@ impl ConnectionId {
     }
 
     /// Returns a small number, for a table of connections: no two open connections have the same.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
+    /// # use mqtt_sansio::Instant;
+    /// # let (now, mut broker) = (Instant::from_micros(1), Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll));
+    /// let id = broker.open(now, Origin::UNKNOWN);
+    /// let sockets = ["socket"];
+    /// assert_eq!(sockets.get(id.index()), Some(&"socket"));
+    /// ```
     pub const fn index(self) -> usize {
         self.0.index as usize
     }
@@ -221,6 +230,12 @@ pub trait Policy {
     /// }
     /// ```
     ///
+    /// A mount point is the only way in which a policy rewrites topics. It holds for all that a client names and gets, so that
+    /// what comes back to the client has the name that it knows, and it stays the same for a session. A policy that replaced the
+    /// topic of a single message could do none of that: Topic Aliases, acknowledgements that wait for a store, retained messages
+    /// and bridges would each have to know two names. A program that wants a message under another topic besides
+    /// [subscribes](super::Broker::subscribe) to it, and [publishes](super::Broker::publish) it again.
+    ///
     /// The default is `None`: the client sees all topics by their full names.
     fn mount_point(&mut self, client: Client<'_>) -> Option<MountPoint> {
         let _ = client;
@@ -282,6 +297,15 @@ impl DecisionId {
     }
 
     /// The connection that waits for the decision.
+    ///
+    /// ```
+    /// # use mqtt_sansio::broker::{Admission, Decision, DecisionId};
+    /// # use mqtt_sansio::codec::Connect;
+    /// fn connect(id: DecisionId, _: &Connect<'_>) -> Decision<Admission> {
+    ///     println!("{} waits for the database", id.connection());
+    ///     Decision::Later
+    /// }
+    /// ```
     pub const fn connection(self) -> ConnectionId {
         self.connection
     }
@@ -333,11 +357,25 @@ impl core::fmt::Debug for Admission {
 
 impl Admission {
     /// Accepts the client, with the settings of the configuration.
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::{Admission, Decision};
+    ///
+    /// let decision = Decision::Now(Admission::accept());
+    /// # let _ = decision;
+    /// ```
     pub fn accept() -> Self {
         Self::Accept(Box::default())
     }
 
     /// Accepts the client as this user, with the settings of the configuration.
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::Admission;
+    ///
+    /// let admission = Admission::accept_as("ann"); // as the certificate says
+    /// # let _ = admission;
+    /// ```
     pub fn accept_as(user_name: impl Into<String>) -> Self {
         Self::AcceptAs { user_name: Some(user_name.into()), accept: Box::default() }
     }
@@ -565,6 +603,13 @@ pub enum Ended<'a> {
 
 impl Ended<'_> {
     /// Returns the reason code of the endpoint that has ended the connection; `None` where no packet has one.
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::Ended;
+    /// use mqtt_sansio::codec::ReasonCode;
+    ///
+    /// assert_eq!(Ended::TakenOver.reason_code(), Some(ReasonCode::SessionTakenOver));
+    /// ```
     pub fn reason_code(&self) -> Option<ReasonCode> {
         match self {
             Self::Close(close) => close.reason_code(),
@@ -575,6 +620,12 @@ impl Ended<'_> {
 
     /// Returns whether the client may connect again, unchanged, with a chance to succeed: see [`Close::may_retry`]. It may
     /// not if another connection has taken over.
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::Ended;
+    ///
+    /// assert!(Ended::Lost.may_retry() && !Ended::TakenOver.may_retry());
+    /// ```
     pub fn may_retry(&self) -> bool {
         match self {
             Self::Close(close) => close.may_retry(),

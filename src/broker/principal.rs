@@ -18,6 +18,14 @@ impl Origin {
     pub const UNKNOWN: Self = Self(0);
 
     /// Makes an origin of a number that the embedding program has chosen.
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::Origin;
+    ///
+    /// let port = 3; // a serial port, for instance
+    /// let origin = Origin::new(port);
+    /// # assert_ne!(origin, Origin::UNKNOWN);
+    /// ```
     pub const fn new(number: u128) -> Self {
         Self(number)
     }

@@ -44,12 +44,26 @@ pub(super) struct LevelHash {
 
 impl Secret {
     /// Makes a secret from 16 random bytes.
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::Secret;
+    ///
+    /// let secret = Secret::new([7; 16]); // of a simulation: a broker on a network takes random ones
+    /// # let _ = secret;
+    /// ```
     pub const fn new(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
     /// Makes a secret from random numbers of the operating system, by way of
     /// [`RandomState`](std::collections::hash_map::RandomState).
+    ///
+    /// ```
+    /// use mqtt_sansio::broker::{BrokerConfig, Secret};
+    ///
+    /// let config = BrokerConfig::new(Secret::from_system());
+    /// # let _ = config;
+    /// ```
     #[cfg(feature = "std")]
     pub fn from_system() -> Self {
         use core::hash::BuildHasher;
