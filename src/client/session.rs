@@ -294,7 +294,7 @@ impl ClientSession {
     /// if client.takes_input() {
     ///     // Wait until the transport has received something.
     /// } else {
-    ///     // Only write: the server does not read what it is answered.
+    ///     // Only write: the server does not read the answers.
     /// #   unreachable!();
     /// }
     /// # Ok::<(), mqtt_sansio::client::OpenError>(())

@@ -59,7 +59,7 @@ pub struct DecodeError {
 impl DecodeError {
     /// Returns the kind of error: Malformed Packet, Protocol Error, or a refusal by the receiver.
     ///
-    /// What an error tells:
+    /// The parts of an error:
     ///
     /// ```
     /// # use mqtt_sansio::Version;

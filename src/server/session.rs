@@ -417,7 +417,7 @@ impl ServerSession {
 
     /// Returns the client identifier: that of CONNECT, or the assigned one.
     ///
-    /// What is known of the client:
+    /// The facts about the client and its session:
     ///
     /// ```
     /// # use core::num::NonZeroU16;
@@ -468,7 +468,7 @@ impl ServerSession {
     /// if session.takes_input() {
     ///     // Wait until the transport has received something.
     /// } else {
-    ///     // Only write: the client does not read what it is answered.
+    ///     // Only write: the client does not read the answers.
     /// #   unreachable!();
     /// }
     /// # Ok::<(), Box<dyn core::error::Error>>(())

@@ -96,7 +96,7 @@ impl Batch {
     /// # use mqtt_sansio::client::{ClientConfig, ClientSession};
     /// # use std::fs::File;
     /// # use std::io::{self, Write};
-    /// /// Appends what has changed to a file, before the output of the session is written.
+    /// /// Appends the changes to a file, before the output of the session is written.
     /// fn store(client: &mut ClientSession, now: Instant, file: &mut File) -> io::Result<()> {
     ///     while let Some(batch) = client.changes() {
     ///         file.write_all(&batch.to_bytes())?;

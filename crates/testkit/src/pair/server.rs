@@ -4,6 +4,57 @@ use bytes::Buf;
 use mqtt_sansio::Instant;
 
 /// The server's endpoint of a connection, with the state that it stores between connections.
+///
+/// ```
+/// use core::time::Duration;
+///
+/// use bytes::{Buf, BytesMut};
+/// use mqtt_sansio::client::ClientConfig;
+/// use mqtt_sansio::codec::{self, Decoded, Limits, Packet};
+/// use mqtt_sansio::{Instant, Version};
+/// use mqtt_sansio_testkit::{Event, Pair, Server};
+///
+/// /// Accepts every client, and answers nothing else.
+/// #[derive(Default)]
+/// struct Silent(BytesMut);
+///
+/// impl Server for Silent {
+///     fn open(&mut self, _now: Instant) {
+///         self.0.clear();
+///     }
+///
+///     fn receive(&mut self, _now: Instant, input: &mut &[u8]) -> bool {
+///         let Ok(Decoded::Packet { packet, size }) = codec::decode(input, Version::V5, Limits::from_client()) else {
+///             return false; // incomplete: it is given again with the bytes that follow
+///         };
+///         if matches!(packet, Packet::Connect(_)) {
+///             self.0.extend_from_slice(b"\x20\x03\0\0\0"); // CONNACK
+///         }
+///         *input = &input[size..];
+///         true
+///     }
+///
+///     fn transmit(&mut self) -> &mut impl Buf {
+///         &mut self.0
+///     }
+///
+///     fn is_over(&self) -> bool {
+///         false
+///     }
+///
+///     fn closed(&mut self, _now: Instant) {}
+///
+///     fn deadline(&self) -> Option<Instant> {
+///         None
+///     }
+/// }
+///
+/// let mut net = Pair::seeded(42).client(ClientConfig::default()).server(Silent::default());
+/// net.run_until_quiet();
+/// assert!(net.client().is_connected());
+/// net.run_for(Duration::from_secs(100)); // PINGREQ is not answered
+/// assert!(net.events().iter().any(|event| matches!(event, Event::Close(_))));
+/// ```
 pub trait Server {
     /// Whether its packets are checked against the rules as well.
     const IS_CHECKED: bool = false;
