@@ -230,6 +230,7 @@ fn share(qos: QoS) -> (Net, usize, usize, usize) {
     (net, publisher, first, second)
 }
 
+/// [5.0: U-4.8.2-b]
 #[test]
 fn pitfall_35_messages_of_an_ended_member_go_to_another_member() {
     for end in End::ALL {
@@ -268,6 +269,7 @@ fn pitfall_35_messages_of_an_ended_member_go_to_another_member() {
 
 /// The other member receives the message as if it had been chosen first: with its own QoS and subscription options, and
 /// with the remaining Message Expiry Interval.
+/// [5.0: MQTT-4.8.2-3, U-4.8.2-b]
 #[test]
 fn pitfall_35_another_member_receives_it_with_its_own_options() {
     let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
@@ -492,7 +494,7 @@ fn pitfall_31_a_message_that_could_not_be_stored_is_refused() {
 }
 
 /// One stored copy is enough, and so is a retained message. A message above a subscriber's Maximum Packet Size is not
-/// refused for that [MQTT-3.1.2-25]. QoS 0 is never answered.
+/// refused for that [5.0: MQTT-3.1.2-25]. QoS 0 is never answered.
 #[test]
 fn pitfall_31_a_message_stored_at_least_once_is_not_refused() {
     let mut net = Net::new(with_server(|server| server.max_stored = 1));

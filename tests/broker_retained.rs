@@ -81,6 +81,7 @@ fn to(filter: &str) -> Subscription<'_> {
     Subscription::new(filter, QoS::AtLeastOnce).unwrap()
 }
 
+/// [3.1.1: MQTT-3.3.1-6; 5.0: MQTT-3.3.1-9]
 #[test]
 fn all_retained_messages_arrive() {
     for version in BOTH {
@@ -191,6 +192,7 @@ fn no_retained_message_after_unsubscribe() {
 }
 
 /// Each subscription receives its own retained messages.
+/// [5.0: MQTT-3.3.1-9]
 #[test]
 fn each_subscription_receives_its_retained_messages() {
     let (mut net, _, slow) = with_retained(Version::V5);

@@ -93,20 +93,41 @@ fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
     assert!(peers.into_iter().all(|peer| !net.is_over(peer)), "none has taken over another");
 }
 
+/// A client that has found out which identifier is assigned next, and uses it: two brokers with one secret assign the
+/// same ones. [5.0: MQTT-3.2.2-16]
+#[test]
+fn mqtt_3_2_2_16_an_identifier_in_use_is_not_assigned() {
+    let assigned = |net: &mut Net| {
+        let peer = net.try_connect(&Connect { client_identifier: text(""), ..named(Version::V5, "") });
+        net.broker.client_id(net.id(peer)).unwrap().to_owned()
+    };
+    let mut first = Net::plain();
+    let names = [assigned(&mut first), assigned(&mut first)];
+    let mut second = Net::plain();
+    let clever = names.clone().map(|name| second.client(Version::V5, &name));
+    second.lose(clever[1]);
+    let name = assigned(&mut second);
+    assert!(!names.contains(&name), "{name} is the identifier of a session");
+    assert_eq!(second.broker.status().sessions, 3);
+    assert!(!second.is_over(clever[0]));
+}
+
 /// [3.1.1: MQTT-3.3.1-3; 5.0: MQTT-3.3.1-3]
 #[test]
 fn mqtt_3_3_1_3_dup_is_not_propagated() {
-    for version in BOTH {
+    for (version, qos) in
+        BOTH.into_iter().flat_map(|version| [(version, QoS::AtLeastOnce), (version, QoS::ExactlyOnce)])
+    {
+        let line = format!("a: 1 q{}", qos.value());
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
-        net.subscribe(watcher, "a", QoS::AtLeastOnce);
+        net.subscribe(watcher, "a", qos);
         net.hold_acks(watcher);
-        let publish = message("a", "1", QoS::AtLeastOnce);
-        net.publish_packet(client, &Publish { delivery: again(QoS::AtLeastOnce, 1), ..publish });
-        assert_eq!(net.received(watcher), ["a: 1 q1"], "it was sent again by its publisher, not to this subscriber");
+        net.publish_packet(client, &Publish { delivery: again(qos, 1), ..message("a", "1", qos) });
+        assert_eq!(net.received(watcher), [&*line], "it was sent again by its publisher, not to this subscriber");
         net.lose(watcher);
         let watcher = net.resume(&named(version, "watcher"));
-        assert_eq!(net.received(watcher), ["a: 1 q1 again"]);
+        assert_eq!(net.received(watcher)[0], format!("{line} again"));
     }
 }
 

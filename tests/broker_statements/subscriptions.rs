@@ -187,6 +187,40 @@ fn mqtt_3_10_4_2_and_mqtt_3_10_4_3_started_deliveries_complete_and_none_is_added
     }
 }
 
+/// A delivery that has begun is completed after UNSUBSCRIBE, even on another connection.
+/// [3.1.1: MQTT-3.10.4-3; 5.0: MQTT-3.10.4-3]
+#[test]
+fn mqtt_3_10_4_3_started_deliveries_complete_on_another_connection() {
+    for (version, qos) in BOTH.into_iter().flat_map(|version| [(version, "q1"), (version, "q2")]) {
+        let granted = if qos == "q1" { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        net.subscribe(watcher, "a", granted);
+        net.hold_acks(watcher);
+        net.publish(client, "a", "1", granted);
+        assert_eq!(net.received(watcher), [format!("a: 1 {qos}")]);
+        net.send(watcher, &[Unsubscribe::new(id(9), &[filter("a")]).into()]);
+        net.lose(watcher);
+        let watcher = net.resume(&named(version, "watcher"));
+        assert_eq!(net.received(watcher)[0], format!("a: 1 {qos} again"));
+        net.publish(client, "a", "2", granted);
+        net.received(watcher); // PUBREL
+        assert_eq!(net.broker.status().stored, 0, "it is acknowledged, and the second one is for nobody");
+    }
+}
+
+/// [5.0: MQTT-3.2.2-10]
+#[test]
+fn mqtt_3_2_2_10_a_broker_of_qos_0_accepts_subscriptions_of_every_qos() {
+    let mut net = Net::new(with_server(|server| server.maximum_qos = QoS::AtMostOnce));
+    let client = net.try_connect(&named(Version::V5, "client"));
+    net.received(client);
+    net.subscribe_all(client, &[("a", QoS::AtMostOnce), ("b", QoS::AtLeastOnce), ("c", QoS::ExactlyOnce)]);
+    assert_eq!(net.received(client), ["SUBACK 1 00 00 00"]);
+    net.publish(client, "c", "1", QoS::AtMostOnce);
+    assert_eq!(net.received(client), ["c: 1"]);
+}
+
 /// [3.1.1: MQTT-3.10.4-6; 5.0: MQTT-3.10.4-6]
 #[test]
 fn mqtt_3_10_4_6_several_filters_are_as_several_unsubscribe_packets() {

@@ -271,7 +271,7 @@ fn return_code(code: ConnAckReasonCode) -> Option<u8> {
     }
 }
 
-/// [3.1.1: MQTT-3.2.2-5, MQTT-3.2.2-6; 5.0: MQTT-3.2.2-7]
+/// [3.1.1: MQTT-3.2.2-4, MQTT-3.2.2-5, MQTT-3.2.2-6; 5.0: MQTT-3.2.2-6, MQTT-3.2.2-7]
 #[test]
 fn refused_in_every_version_with_every_reason_code() {
     for version in Version::ALL {

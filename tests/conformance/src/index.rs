@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::citation::citations;
-use crate::records::{self, Choice, Violation};
+use crate::records::{self, Table, Violation};
 use crate::sources::{self, Function, Runs, Test};
 use crate::statements::{Kind, Statement, Statements};
 use crate::vectors::{self, Cited, Outcome, Vectors};
@@ -48,7 +48,7 @@ pub struct Index {
     shown: Vec<Shown>,
     /// The vectors that each statement has, if it is one of the codec.
     vectors: Vec<Vectors>,
-    choices: Vec<Choice>,
+    tables: Vec<Table>,
 }
 
 impl Index {
@@ -69,8 +69,8 @@ impl Index {
         let cited = or_default(vectors::cited(root, &statements), &mut faults);
         let exceptions = or_default(vectors::exceptions(root, &statements), &mut faults);
         let violations = or_default(records::violations(&folder), &mut faults);
-        let choices = or_default(records::choices(&folder), &mut faults);
-        let mut index = Self::new(statements, choices);
+        let tables = or_default(records::tables(&folder), &mut faults);
+        let mut index = Self::new(statements, tables);
         index.add_tests(functions, &mut faults);
         index.add_vectors(cited);
         exceptions.into_iter().for_each(|(statement, vectors)| index.vectors[statement] = vectors);
@@ -79,10 +79,10 @@ impl Index {
         (index, faults)
     }
 
-    fn new(statements: Statements, choices: Vec<Choice>) -> Self {
+    fn new(statements: Statements, tables: Vec<Table>) -> Self {
         let shown = vec![Shown::default(); statements.all().len()];
         let vectors = vec![Vectors::Both; statements.all().len()];
-        Self { statements, shown, vectors, choices }
+        Self { statements, shown, vectors, tables }
     }
 
     /// Returns the statements in the order of the table, and what shows each.
@@ -90,9 +90,9 @@ impl Index {
         self.statements.all().iter().zip(&self.shown)
     }
 
-    /// Returns the rows about choices that the specifications leave open. The first one has the names of the columns.
-    pub fn choices(&self) -> &[Choice] {
-        &self.choices
+    /// Returns the tables that stand in files of their own.
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
     }
 
     /// Returns a line for each statement that must be shown and is not.

@@ -14,6 +14,6 @@ mod tokens;
 mod vectors;
 
 pub use self::index::{Index, Shown};
-pub use self::records::{Choice, Violation};
+pub use self::records::{Table, Violation};
 pub use self::sources::Test;
 pub use self::statements::{Kind, Statement, Statements, Version};

@@ -11,13 +11,13 @@ const INTRODUCTION: &str = "\
 Every normative statement of MQTT 3.1.1 and 5.0, and the tests and test vectors that fail when this crate breaks it. Write this file
 again with `cargo run --example conformance`; a test checks that it is current.
 
-A number such as MQTT-3.1.2-24 is that of the specification, and means different statements in its two versions. `U-` and a section is a
-rule of 5.0 that has no number. The arguments after `cargo test` are those that run a test alone. A vector is a frame of bytes in
-`spec-vectors`, with the result that a decoder must return (`-p mqtt-sansio-codec-tests --test vectors`). The violations are patches that break a statement on purpose: `caught` says
-that the test has failed on the patched code.
-
-The kinds: `codec`, the form of one packet; `session`, one client and one server; `broker`, the server between its sessions; `outside`, what
-no library without input and output can meet or break.
+- A number such as MQTT-3.1.2-24 is that of the specification, and means different statements in its two versions. `U-` and a section is
+  a rule of 5.0 that has no number.
+- The kinds: `codec`, the form of one packet; `session`, one client and one server; `broker`, the server between its sessions; `outside`,
+  what no library without input and output can meet or break.
+- A test is named by the arguments after `cargo test` that run it alone. A vector is a frame of bytes in `spec-vectors`, with the
+  result that a decoder must return (`-p mqtt-sansio-codec-tests --test vectors`).
+- A violation is a patch that breaks a statement on purpose. `caught` says that the test named by the patch has failed on the patched code.
 ";
 
 /// Returns the totals by kind and version.
@@ -69,11 +69,17 @@ pub fn markdown(index: &Index) -> String {
             text += &row(statement, shown);
         }
     }
-    if let Some((columns, rows)) = index.choices().split_first() {
-        text += "\n## Where the specifications allow several behaviours\n\n";
-        text += &cells(&columns.0);
-        text += &cells(&vec!["---".into(); columns.0.len()]);
-        rows.iter().for_each(|row| text += &cells(&row.0));
+    for table in index.tables() {
+        let _ = write!(text, "\n## {}\n\n", table.heading);
+        for note in &table.notes {
+            let _ = write!(text, "{}\n\n", escaped(note));
+        }
+        for (position, row) in table.rows.iter().enumerate() {
+            text += &cells(&row.iter().map(|cell| escaped(cell)).collect::<Vec<_>>());
+            if position == 0 {
+                text += &cells(&vec!["---".into(); row.len()]);
+            }
+        }
     }
     text
 }
@@ -109,5 +115,27 @@ fn cells(cells: &[String]) -> String {
 
 /// Escapes the characters that mean something in a table.
 fn escaped(text: &str) -> String {
-    text.replace('|', "\\|").replace('<', "&lt;")
+    let mut out = String::new();
+    let mut is_code = false;
+    for character in text.chars() {
+        match character {
+            '|' => out += "\\|",
+            '<' if !is_code => out += "&lt;",
+            character => {
+                is_code ^= character == '`';
+                out.push(character);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_with_a_meaning_are_escaped() {
+        assert_eq!(escaped("a|b <c> `<d>|`"), "a\\|b &lt;c> `<d>\\|`");
+    }
 }

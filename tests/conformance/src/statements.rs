@@ -1,5 +1,6 @@
 //! The table of all statements.
 
+use std::collections::HashMap;
 use std::fmt::{self, Display};
 
 /// A version of the specification.
@@ -84,7 +85,11 @@ pub struct Statement {
 
 /// All statements, in the order of the table.
 #[derive(Debug, Default)]
-pub struct Statements(Vec<Statement>);
+pub struct Statements {
+    all: Vec<Statement>,
+    /// The positions of the statements with each number, by version.
+    positions: HashMap<String, [Option<usize>; 2]>,
+}
 
 const COLUMNS: &str = "version\tid\tsection\tbinds\tkind\twords\treason";
 
@@ -106,7 +111,7 @@ impl Statements {
                 Some(row) if statements.position(row.version, &row.id).is_some() => {
                     faults.push(format!("{} ({}) is there twice", row.id, row.version));
                 }
-                Some(row) => statements.0.push(row),
+                Some(row) => statements.push(row),
                 None => faults.push(format!("a row is not understood: {line}")),
             }
         }
@@ -115,12 +120,18 @@ impl Statements {
 
     /// Returns all statements, in the order of the table.
     pub fn all(&self) -> &[Statement] {
-        &self.0
+        &self.all
+    }
+
+    fn push(&mut self, statement: Statement) {
+        let positions = self.positions.entry(statement.id.clone()).or_default();
+        positions[statement.version as usize] = Some(self.all.len());
+        self.all.push(statement);
     }
 
     /// Returns the position of a statement in [`all`](Self::all).
     pub fn position(&self, version: Version, id: &str) -> Option<usize> {
-        self.0.iter().position(|statement| statement.version == version && statement.id == id)
+        self.positions.get(id)?[version as usize]
     }
 
     /// Returns the positions of the codec's rules without a number of this section, which may be divided: `U-2.1.4`, or
@@ -131,7 +142,7 @@ impl Statements {
             let is_of_section = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
             is_of_section && statement.version == version && statement.kind == Kind::Codec
         };
-        (0..self.0.len()).filter(|&position| is_meant(&self.0[position])).collect()
+        (0..self.all.len()).filter(|&position| is_meant(&self.all[position])).collect()
     }
 }
 

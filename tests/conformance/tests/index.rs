@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use mqtt_sansio_conformance::{Index, Kind, Version, report};
 
@@ -9,9 +10,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// The index, and its faults.
+static READ: LazyLock<(Index, Vec<String>)> = LazyLock::new(|| Index::read(&root()));
+
 #[test]
 fn every_statement_is_shown() {
-    let (index, faults) = Index::read(&root());
+    let (index, faults) = &*READ;
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     // The numbered statements of 3.1.1, those of 5.0, and the rules of 5.0 without a number.
     let count = |is_meant: &dyn Fn(Version, &str) -> bool| {
@@ -27,9 +31,9 @@ fn every_statement_is_shown() {
 
 #[test]
 fn the_report_is_current() {
-    let (index, _) = Index::read(&root());
+    let (index, _) = &*READ;
     let written = fs::read_to_string(root().join("CONFORMANCE.md")).unwrap_or_default();
-    let expected = report::markdown(&index);
+    let expected = report::markdown(index);
     let difference = written.lines().zip(expected.lines()).find(|(written, expected)| written != expected);
     assert!(
         written == expected,
