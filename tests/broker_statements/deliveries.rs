@@ -1,11 +1,14 @@
 //! Messages on their way from publisher to subscriber (sections 3.3, 4.5 and 4.6), and takeover.
 
+use std::num::NonZeroU32;
+
+use mqtt_sansio::broker::BrokerConfig;
 use mqtt_sansio::codec::{
     Connect, Delivery, Packet, PayloadFormat, Publish, PublishProperties, Subscription, UserProperty,
 };
 use mqtt_sansio::{QoS, TopicName, Version};
 
-use crate::broker::{BOTH, Net, message, named};
+use crate::broker::{BOTH, Net, config, message, named};
 use crate::server::{again, decode, text};
 
 #[test]
@@ -59,6 +62,22 @@ fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
         assert!(names.insert(name));
     }
     assert_eq!(net.broker.status().sessions, 100);
+}
+
+/// Another client has chosen the client identifier that would be assigned next.
+#[test]
+fn mqtt_3_2_2_16_an_identifier_in_use_is_not_assigned() {
+    let anonymous = Connect { client_identifier: text(""), ..named(Version::V5, "") };
+    let mut net = Net::plain();
+    let first = net.try_connect(&anonymous);
+    let next = net.broker.client_id(net.id(first)).unwrap().to_owned();
+    // The identifiers follow from the secret of the broker, which is the same in each test.
+    let mut net = Net::plain();
+    let named = net.client(Version::V5, &next);
+    let anonymous = net.try_connect(&anonymous);
+    assert_ne!(net.broker.client_id(net.id(anonymous)), Some(&*next));
+    assert!(!net.is_over(named), "nobody takes over its session");
+    assert_eq!(net.broker.status().sessions, 2);
 }
 
 #[test]
@@ -164,6 +183,30 @@ fn mqtt_3_3_4_2_and_mqtt_3_3_5_1_the_highest_qos_counts_whichever_filter_has_it(
             net.publish(client, "a/b", "1", QoS::ExactlyOnce);
             let expected = ["a/b: 1", "a/b: 1 q1", "a/b: 1 q2"][usize::from(first.max(second).value())];
             assert_eq!(net.received(watcher), [expected], "{filters:?} with {first} and {second}");
+        }
+    }
+}
+
+/// A broker that does little in each call forwards a message in steps.
+#[test]
+fn mqtt_3_3_4_2_mqtt_3_3_4_3_and_mqtt_3_3_4_4_hold_in_small_steps() {
+    for work_per_call in [1, 3, 20].map(|work| NonZeroU32::new(work).unwrap()) {
+        for (first, second) in [(QoS::ExactlyOnce, QoS::AtMostOnce), (QoS::AtMostOnce, QoS::ExactlyOnce)] {
+            let mut net = Net::new(BrokerConfig { work_per_call, ..config() });
+            let client = net.client(Version::V5, "client");
+            let watchers = ["one", "two", "three"].map(|name| net.client(Version::V5, name));
+            for watcher in watchers {
+                for (filter, qos, identifier) in [("a/#", first, 7), ("a/+", QoS::AtLeastOnce, 0), ("a/b", second, 9)] {
+                    net.subscribe_on(watcher, &Subscription::new(filter, qos).unwrap(), identifier);
+                }
+                net.hold_acks(watcher);
+            }
+            net.publish(client, "a/b", "1", QoS::ExactlyOnce);
+            for watcher in watchers {
+                let [line] = &net.received(watcher)[..] else { panic!("one copy") };
+                let has = |words: &str| line.contains(words);
+                assert!(has("a/b: 1 q2") && has("#7") && has("#9"), "{line}, {work_per_call}");
+            }
         }
     }
 }
