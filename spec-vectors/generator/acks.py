@@ -1,7 +1,7 @@
 """PUBACK, PUBREC, PUBREL, PUBCOMP."""
 
 from .encode import block, code, one_property
-from .table import REASONS_5, gaps
+from .table import REASONS_5, wrong_codes
 from .vectors import *
 from .vectors import ack_value as value
 from .wire import TYPES, frame, raw, u16
@@ -35,7 +35,7 @@ def write(kind):
                  fields=frame(first, identifier(), code(number)), shows=[clause, *short], canonical=number != 0)
         v.accept(f"{tag}-v5-code-{number:02x}-property-length-0", V5, EITHER, value(kind, reason_code=number),
                  fields=frame(first, identifier(), code(number), block()), shows=[clause, *short], canonical=False)
-    for number in sorted({*gaps(REASONS_5[kind]), 1, 2, 0x11, 0x92 if kind in ("PUBACK", "PUBREC") else 0x10} - {*REASONS_5[kind]}):
+    for number in wrong_codes(kind):
         v.reject(f"{tag}-v5-code-{number:02x}", V5, EITHER, frame(first, identifier(), code(number)),
                  malformed(clause, "reason_code", "reason_code"))
     v.reject(f"{tag}-v5-code-ff-properties", V5, EITHER,

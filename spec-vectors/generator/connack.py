@@ -1,7 +1,7 @@
 """CONNACK."""
 
 from .encode import block, code, one_property
-from .table import REASONS_3, REASONS_5, gaps
+from .table import REASONS_3, REASONS_5, gaps, wrong_codes
 from .vectors import *
 from .vectors import connack_value as value
 from .wire import frame, raw, u8
@@ -51,7 +51,7 @@ def write():
             v.reject(f"connack-v5-session-present-code-{number:02x}", V5, TO_CLIENT,
                      frame(0x20, flags(1), code(number), block()),
                      protocol_error("MQTT-3.2.2-6", "acknowledge_flags", "acknowledge_flags"))
-    for number in sorted({*gaps(REASONS_5["CONNACK"]), 3, 4, 5}):
+    for number in sorted({*wrong_codes("CONNACK"), 3, 5}):
         v.reject(f"connack-v5-code-{number:02x}", V5, TO_CLIENT, frame(0x20, flags(0), code(number), block()),
                  malformed("MQTT-3.2.2-8", "reason_code", "reason_code"))
     v.reject("connack-v5-no-property-length", V5, TO_CLIENT, frame(0x20, flags(0), code(0)),

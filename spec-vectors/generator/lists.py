@@ -1,7 +1,7 @@
 """SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK."""
 
 from .encode import block, code, one_property, subscription
-from .table import REASONS_3, REASONS_5, gaps
+from .table import REASONS_3, REASONS_5, gaps, wrong_codes
 from .vectors import *
 from .vectors import list_ack_value, subscribe_value, subscription_value, unsubscribe_value
 from .wire import TYPES, frame, raw, text, u8, u16
@@ -265,7 +265,7 @@ def list_ack(kind):
     for number in REASONS_5[kind]:
         v.accept(f"{tag}-v5-code-{number:02x}", V5, TO_CLIENT, list_ack_value(kind, number),
                  fields=frame(first, identifier(), block(), code(number)), shows=[clause])
-    for number in gaps(REASONS_5[kind]):
+    for number in wrong_codes(kind):
         v.reject(f"{tag}-v5-code-{number:02x}", V5, TO_CLIENT, frame(first, identifier(), block(), code(number)),
                  malformed(clause, "reason_code", "reason_code"))
     v.accept(f"{tag}-v5-all-codes", V5, TO_CLIENT, list_ack_value(kind, *reversed(REASONS_5[kind])), shows=[clause])

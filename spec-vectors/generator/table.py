@@ -82,3 +82,9 @@ def gaps(legal, top=255):
         if value not in legal and (value - 1 in legal or value + 1 in legal or value in (0, top)):
             out.append(value)
     return out
+
+
+def wrong_codes(kind):
+    """Returns reason codes that a packet must not have: those of other packets, and the ends of every range without a code."""
+    others = (code for legal in REASONS_5.values() for code in legal)
+    return sorted({*gaps(REASONS_5[kind]), *others} - {*REASONS_5[kind]})

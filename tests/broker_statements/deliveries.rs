@@ -1,11 +1,14 @@
 //! Messages on their way from publisher to subscriber (sections 3.3, 4.5 and 4.6), and takeover.
 
+use std::num::NonZeroU32;
+
+use mqtt_sansio::broker::BrokerConfig;
 use mqtt_sansio::codec::{
     Connect, Delivery, Packet, PayloadFormat, Publish, PublishProperties, Subscription, UserProperty,
 };
 use mqtt_sansio::{QoS, TopicName, Version};
 
-use crate::broker::{BOTH, Net, message, named};
+use crate::broker::{BOTH, Net, config, message, named};
 use crate::server::{again, decode, text};
 
 /// A session is found by the client identifier alone, and by all of its characters.
@@ -222,6 +225,31 @@ fn mqtt_3_3_4_2_and_mqtt_3_3_5_1_the_highest_qos_counts_whichever_filter_has_it(
             net.publish(client, "a/b", "1", QoS::ExactlyOnce);
             let expected = ["a/b: 1", "a/b: 1 q1", "a/b: 1 q2"][usize::from(first.max(second).value())];
             assert_eq!(net.received(watcher), [expected], "{filters:?} with {first} and {second}");
+        }
+    }
+}
+
+/// A broker that does little in each call forwards a message in steps.
+/// [5.0: MQTT-3.3.4-2, MQTT-3.3.4-3, MQTT-3.3.4-4]
+#[test]
+fn mqtt_3_3_4_2_mqtt_3_3_4_3_and_mqtt_3_3_4_4_hold_in_small_steps() {
+    for work_per_call in [1, 3, 20].map(|work| NonZeroU32::new(work).unwrap()) {
+        for (first, second) in [(QoS::ExactlyOnce, QoS::AtMostOnce), (QoS::AtMostOnce, QoS::ExactlyOnce)] {
+            let mut net = Net::new(BrokerConfig { work_per_call, ..config() });
+            let client = net.client(Version::V5, "client");
+            let watchers = ["one", "two", "three"].map(|name| net.client(Version::V5, name));
+            for watcher in watchers {
+                for (filter, qos, identifier) in [("a/#", first, 7), ("a/+", QoS::AtLeastOnce, 0), ("a/b", second, 9)] {
+                    net.subscribe_on(watcher, &Subscription::new(filter, qos).unwrap(), identifier);
+                }
+                net.hold_acks(watcher);
+            }
+            net.publish(client, "a/b", "1", QoS::ExactlyOnce);
+            for watcher in watchers {
+                let [line] = &net.received(watcher)[..] else { panic!("one copy") };
+                let has = |words: &str| line.contains(words);
+                assert!(has("a/b: 1 q2") && has("#7") && has("#9"), "{line}, {work_per_call}");
+            }
         }
     }
 }

@@ -103,6 +103,22 @@ fn mqtt_3_3_1_6_mqtt_3_3_1_8_and_mqtt_3_3_1_9_a_new_subscription_receives_them_w
     }
 }
 
+/// [3.1.1: MQTT-4.7.2-1; 5.0: MQTT-4.7.2-1]
+#[test]
+fn mqtt_4_7_2_1_a_wildcard_at_the_beginning_matches_no_retained_system_topic() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let client = net.client(version, "client");
+        net.retain(client, "$x/a", "1", QoS::AtMostOnce);
+        for filter in ["#", "+/a", "+/#", "+/+"] {
+            assert!(retained(&mut net, version, filter).is_empty(), "{filter}");
+        }
+        for filter in ["$x/a", "$x/+", "$x/#"] {
+            assert_eq!(retained(&mut net, version, filter), ["$x/a: 1 retained"], "{filter}");
+        }
+    }
+}
+
 /// Subscribes twice with this Retain Handling and returns the messages received each time.
 fn twice(handling: RetainHandling) -> [Vec<String>; 2] {
     let mut net = Net::plain();

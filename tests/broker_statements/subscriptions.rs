@@ -280,3 +280,23 @@ fn mqtt_3_8_4_4_a_second_subscribe_loses_no_queued_message() {
         assert_eq!(net.received(watcher), expected);
     }
 }
+
+/// The second message waits for the acknowledgement of the first.
+#[test]
+fn mqtt_3_8_4_4_a_second_subscribe_loses_no_message_that_waits_for_quota() {
+    let mut net = Net::plain();
+    let client = net.client(Version::V5, "client");
+    let mut connect = named(Version::V5, "watcher");
+    connect.properties.receive_maximum = 1.try_into().ok();
+    let watcher = net.connect(&connect);
+    net.subscribe(watcher, "a", QoS::AtLeastOnce);
+    net.hold_acks(watcher);
+    net.publish(client, "a", "1", QoS::AtLeastOnce);
+    net.publish(client, "a", "2", QoS::AtLeastOnce);
+    assert_eq!(net.received(watcher), ["a: 1 q1"]);
+    let again = [Subscription::new("a", QoS::ExactlyOnce).unwrap()];
+    net.send(watcher, &[Subscribe::new(id(9), &again).into()]);
+    assert_eq!(net.received(watcher), ["SUBACK 9 02"]);
+    net.send_bytes(watcher, b"\x40\x02\x00\x01"); // PUBACK
+    assert_eq!(net.received(watcher), ["a: 2 q1"]);
+}

@@ -60,6 +60,18 @@ fn mqtt_3_1_2_8_a_will_is_published_when_its_session_ends() {
     assert!(net.received(watcher).is_empty(), "once");
 }
 
+/// A new session ends the one before, and with it the Will Delay Interval.
+#[test]
+fn mqtt_3_1_2_8_a_will_is_published_when_a_new_session_begins() {
+    let (mut net, watcher, client) = with_will(Version::V5, will("gone", DELAY));
+    net.lose(client);
+    assert!(net.received(watcher).is_empty());
+    net.connect(&Connect { clean_start: true, ..named(Version::V5, "client") });
+    assert_eq!(net.received(watcher), ["will: gone"]);
+    net.wait(1000);
+    assert!(net.received(watcher).is_empty(), "once");
+}
+
 /// [3.1.1: MQTT-3.1.2-12]
 #[test]
 fn mqtt_3_1_2_12_without_a_will_nothing_is_published() {

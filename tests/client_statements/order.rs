@@ -79,6 +79,34 @@ fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
     }
 }
 
+/// Packet identifiers that have become free are used again, so that they are not in the order of the messages.
+#[test]
+fn mqtt_4_6_0_1_publishes_are_sent_again_in_order_whatever_their_identifiers_are() {
+    let mut wire = Wire::connected(v5());
+    for _ in 0..20 {
+        wire.publish("before", QOS_1);
+        let [number] = sent_ids(&mut wire)[..] else { panic!("one message") };
+        wire.receive(&[PubAck::new(id(number)).into()]);
+    }
+    let payloads: Vec<_> = (0..15).map(|number| number.to_string()).collect();
+    for (payload, qos) in payloads.iter().zip([QOS_1, QOS_2].into_iter().cycle()) {
+        wire.publish(payload, qos);
+    }
+    let ids = sent_ids(&mut wire);
+    assert!(!ids.is_sorted(), "{ids:?}");
+    for _ in 0..2 {
+        wire.resume();
+        let sent = wire.take();
+        let packets = decode(&sent, wire.version);
+        assert!(packets.iter().map(|packet| packet.packet_id().unwrap().get()).eq(ids.iter().copied()), "{packets:?}");
+        let payload = |packet: &Packet<'_>| match packet {
+            Packet::Publish(publish) => String::from_utf8(publish.payload.into()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert!(packets.iter().map(payload).eq(payloads.iter().cloned()), "{packets:?}");
+    }
+}
+
 /// Acknowledgements given in the wrong order are sent in the right one.
 fn acks_in_order(qos: QoS) -> Vec<u16> {
     let mut wire = Wire::connected(manual());

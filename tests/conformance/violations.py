@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Breaks one normative statement at a time, and demands that the test about this statement fails.
 
-    python3 tests/conformance/violations.py            # all of them: about ten minutes
+    python3 tests/conformance/violations.py            # all of them: about half an hour
     python3 tests/conformance/violations.py --check    # no compiler: every patch applies, and its test exists
 
 Each file in `violations` is a patch to the sources that violates one statement the way a careless engineer would. The
@@ -334,6 +334,7 @@ def main():
     parser.add_argument("--target", type=Path, default=ROOT / "target/violations", help="folder for copy and builds")
     parser.add_argument("--verbose", action="store_true", help="print the output of every test")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started ends too
     violations, problems = [], []
     for path in sorted(path for path in FOLDER.glob("*.patch") if options.only in path.name):
         try:

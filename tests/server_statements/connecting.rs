@@ -115,6 +115,18 @@ fn mqtt_3_1_2_7_a_will_is_stored_with_the_session() {
     assert_eq!(reported.message_expiry_interval, Some(7));
 }
 
+/// A new session ends the one before, and with it the Will Delay Interval.
+#[test]
+fn mqtt_3_1_2_8_a_will_is_published_when_a_new_session_begins() {
+    let mut wire = Wire::connected(config(), &Connect { will: Some(will("w", 100)), ..v5() });
+    assert_eq!(wire.lose(), []);
+    wire.reconnect(&Connect { clean_start: true, ..v5() });
+    assert_eq!(wire.poll(), [Event::Will("w".into())]);
+    assert_eq!(wire.lose(), []);
+    wire.later(200_000);
+    assert_eq!(wire.poll(), [], "once");
+}
+
 /// [5.0: MQTT-3.1.2-10]
 #[test]
 fn mqtt_3_1_2_10_a_will_is_dropped_when_it_was_published_or_discarded() {

@@ -597,6 +597,30 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
     wire.assert_silent();
 }
 
+// Section 4.6: order.
+
+/// The output was full and has been written. The session has not been polled since, so that messages still wait.
+#[test]
+fn mqtt_4_6_0_6_a_message_does_not_overtake_those_that_wait_for_output() {
+    for (version, qos) in
+        [Version::V311, Version::V5].into_iter().flat_map(|version| [QOS_0, QOS_1, QOS_2].map(|qos| (version, qos)))
+    {
+        let config = ServerConfig { transmit_limit: NonZeroU32::MIN, ..config() };
+        let mut wire = Wire::connected(config, &lasting(version));
+        for payload in ["1", "2", "3"] {
+            wire.publish(payload, qos);
+        }
+        let mut sent = wire.sent_payloads();
+        assert_eq!(sent, ["1"]);
+        wire.publish("4", qos);
+        for _ in 0..4 {
+            sent.extend(wire.sent_payloads());
+            wire.poll();
+        }
+        assert_eq!(sent, ["1", "2", "3", "4"], "{version}, {qos}");
+    }
+}
+
 // Section 4.9: flow control.
 
 /// [5.0: MQTT-4.9.0-1]

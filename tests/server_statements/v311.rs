@@ -99,6 +99,18 @@ fn mqtt_3_1_2_2_an_unsupported_protocol_level_is_refused() {
     }
 }
 
+/// The acceptor answers a CONNECT of an unknown protocol level by itself.
+#[test]
+fn mqtt_3_1_2_2_an_unknown_protocol_level_is_answered() {
+    for level in [0, 1, 2, 3, 0x80] {
+        let connect = [b"\x10\x0D\x00\x04MQTT", &[level][..], b"\x02\x00\x00\x00\x01c"].concat();
+        let mut door = Door::new(config(), Version::V311);
+        let (events, _) = door.receive_bytes(&connect);
+        assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{level}: {events:?}");
+        assert_eq!(door.take(), [0x20, 2, 0, 1], "{level}");
+    }
+}
+
 /// [3.1.1: MQTT-3.1.2-4]
 #[test]
 fn mqtt_3_1_2_4_without_clean_session_the_session_is_resumed() {
