@@ -9,7 +9,7 @@ use mqtt_sansio::broker::{BrokerConfig, DropReason, Dropped};
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, DisconnectReasonCode, PubAck, PubAckReasonCode, PubRec, Publish, PublishProperties,
 };
-use mqtt_sansio::{Overflow, QoS, Version};
+use mqtt_sansio::{Message, Overflow, QoS, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
@@ -254,4 +254,20 @@ fn a_share_drops_a_message_when_no_member_has_room() {
     net.publish(publisher, "a", "5", QoS::AtLeastOnce);
     assert_eq!(net.notices(), ["publisher publish refused: a 97", "subscriber dropped: QueueFull"]);
     assert_eq!(net.broker.counters().dropped.queue_full, 1);
+}
+
+/// A message that no subscription matches is no drop. It is counted if a client has published it.
+#[test]
+fn a_message_without_a_subscriber_is_counted() {
+    for work in [2000, 1] {
+        let mut net = Net::new(BrokerConfig { work_per_call: NonZeroU32::new(work).unwrap(), ..config() });
+        let (publisher, subscriber) = (net.client(Version::V5, "publisher"), net.client(Version::V5, "subscriber"));
+        net.subscribe(subscriber, "a", QoS::AtMostOnce);
+        net.publish(publisher, "a", "1", QoS::AtMostOnce);
+        net.publish(publisher, "b", "2", QoS::AtMostOnce);
+        net.publish_own(&Message::new("b", "3"));
+        let counters = net.broker.counters();
+        assert_eq!((counters.messages_received, counters.messages_without_subscriber), (2, 1), "{work}");
+        assert_eq!((counters.messages_forwarded, counters.dropped.total()), (1, 0), "{work}");
+    }
 }

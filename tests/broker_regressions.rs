@@ -16,7 +16,7 @@ mod counting;
 mod server;
 
 use self::broker::{Net, config, message, named, with_server};
-use self::server::{QOS_0, QOS_1, id, will};
+use self::server::{QOS_0, QOS_1, encoded_all, id, will};
 
 #[test]
 fn retained_messages_wait_for_room_in_bytes() {
@@ -86,14 +86,24 @@ fn a_message_another_member_receives_is_not_dropped() {
 
 #[test]
 fn a_subscriber_with_a_full_queue_is_a_matching_subscriber() {
-    let mut net = Net::new(with_server(|server| server.max_stored = 1));
-    let a = net.client(Version::V5, "a");
-    let b = net.client(Version::V5, "b");
-    net.hold_acks(b);
-    net.subscribe(b, "t", QOS_1);
-    net.publish(a, "t", "1", QOS_1);
-    net.send(a, &[message("t", "2", QOS_1).into()]);
-    assert_eq!(net.received(a), ["PUBACK 1 97"], "0x10 says that there are no subscribers");
+    // In one call, and in many.
+    for work in [2000, 1] {
+        let limits = with_server(|server| server.max_stored = 1);
+        let mut net = Net::new(BrokerConfig { work_per_call: NonZeroU32::new(work).unwrap(), ..limits });
+        let a = net.client(Version::V5, "a");
+        for name in ["b", "c"] {
+            let b = net.client(Version::V5, name);
+            net.hold_acks(b);
+            net.subscribe(b, "t", QOS_1);
+        }
+        net.publish(a, "t", "1", QOS_1);
+        net.send(a, &[message("t", "2", QOS_1).into()]);
+        assert_eq!(net.received(a), ["PUBACK 1 97"], "0x10 says that there are no subscribers");
+        let d = net.client(Version::V5, "d");
+        net.subscribe(d, "t", QOS_1);
+        net.send(a, &[message("t", "3", QOS_1).into()]);
+        assert_eq!(net.received(a), ["PUBACK 1 00"], "one has room");
+    }
 }
 
 #[test]
@@ -131,6 +141,20 @@ fn next_ready_returns_a_connection_that_takes_input_again() {
     transmit.advance(transmit.remaining());
     assert!(!net.broker.transmit(conn).has_remaining() && net.broker.takes_input(conn));
     assert_eq!(net.broker.next_ready(), Some(conn), "`takes_input`: when it does again, `next_ready` tells");
+}
+
+/// A driver that is told of a connection again and again, while the rest of CONNECT has not arrived, does not sleep.
+#[test]
+fn an_incomplete_connect_does_not_make_its_connection_ready() {
+    use bytes::Buf;
+    let mut net = Net::plain();
+    let peer = net.open_unserved(Version::V5);
+    let (conn, connect) = (net.id(peer), encoded_all(&[named(Version::V5, "a").into()], Version::V5));
+    let mut input = &connect[..connect.len() - 1];
+    net.broker.receive(net.now, conn, &mut input);
+    while net.broker.next_ready().is_some() {}
+    assert!(!net.broker.transmit(conn).has_remaining() && net.broker.takes_input(conn));
+    assert_eq!(net.broker.next_ready(), None, "nothing is new");
 }
 
 #[test]

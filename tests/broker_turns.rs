@@ -4,6 +4,7 @@
 #![cfg(feature = "broker")]
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use bytes::Buf;
@@ -260,6 +261,19 @@ impl Driver {
 }
 
 /// Inputs that fit into a budget, inputs of one message, and inputs of more than a budget.
+/// An address is an origin by itself, of IPv6 the network of 64 bits that it is in. One party cannot have many origins by
+/// addresses of its own, nor the origin of connections that nothing is known about.
+#[test]
+fn addresses_are_origins() {
+    let origin = |text: &str| Origin::from(text.parse::<IpAddr>().unwrap());
+    assert_eq!(origin("2001:db8:1:2::1"), origin("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+    assert_ne!(origin("2001:db8:1:2::1"), origin("2001:db8:1:3::1"));
+    assert_ne!(origin("2001:db8:1:2::1"), origin("2001:db9:1:2::1"));
+    assert_eq!(origin("192.0.2.1"), origin("::ffff:192.0.2.1"), "a socket for both versions reports the second");
+    assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
+    assert_ne!(origin("0.0.0.0"), Origin::UNKNOWN);
+}
+
 #[test]
 fn input_of_many_connections_of_one_principal() {
     for messages in [1, 60, 400] {

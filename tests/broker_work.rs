@@ -234,6 +234,27 @@ fn ten_thousand_subscribers_and_groups() {
     }
 }
 
+/// One UNSUBSCRIBE with many filters is done in budgets too.
+#[test]
+fn an_unsubscribe_of_many_filters() {
+    let mut stage = Stage::new(50);
+    let client = stage.connect("client");
+    let filters: Vec<_> = (0..2000).map(|number| format!("a/{number}")).collect();
+    for filter in &filters {
+        stage.subscribe(client, filter, QoS::AtMostOnce);
+        stage.finish();
+    }
+    let filters: Vec<_> = filters.iter().map(|filter| TopicFilter::new(filter).unwrap()).collect();
+    stage.take(client);
+    stage.longest = 0;
+    stage.begin(client, Unsubscribe::new(PacketId::MIN, &filters));
+    assert!(!stage.broker.takes_input(client), "the filters are worked on");
+    assert!(stage.finish() > 40, "it takes many calls");
+    assert!(stage.longest <= 50 + ITEM, "{} units in one call", stage.longest);
+    assert_eq!(stage.broker.status().subscriptions, 0);
+    assert!(stage.broker.takes_input(client));
+}
+
 /// Others subscribe and unsubscribe between any two calls: nobody misses anything, or gets it twice.
 #[test]
 fn third_parties_miss_nothing_while_others_come_and_go() {

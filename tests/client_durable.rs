@@ -194,6 +194,43 @@ fn operations_after_a_restart() {
     assert!(client.publish(NOW, &message("3", QoS::AtMostOnce)).unwrap() > subscribe);
 }
 
+/// A session that is restored is durable, whatever its configuration says, also if there was nothing to restore.
+#[test]
+fn a_restored_session_is_durable() {
+    let (mut client, mut pairs) = (ClientSession::new(config(Version::V5)), Pairs::default());
+    client.publish(NOW, &Message::new("t", "1").qos(QoS::AtLeastOnce)).unwrap();
+    store(&mut client, NOW, &mut pairs);
+    for pairs in [Pairs::default(), pairs] {
+        let config = ClientConfig { durable: false, ..config(Version::V5) };
+        let mut client = ClientSession::restore(config, NOW, pairs.iter()).unwrap();
+        assert!(client.config().durable);
+        while client.changes().is_some() {}
+        client.publish(NOW, &Message::new("t", "2").qos(QoS::AtLeastOnce)).unwrap();
+        assert!(client.changes().is_some());
+    }
+}
+
+/// A message of which no byte was written when the connection ended is queued again, also after a restart: it goes out
+/// without DUP \[MQTT-3.3.1-1\].
+#[test]
+fn a_message_that_was_not_written_is_queued_after_a_restart() {
+    let (mut client, mut pairs) = (ClientSession::new(config(Version::V5)), Pairs::default());
+    open(&mut client, NOW);
+    client.publish(NOW, &Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap();
+    store(&mut client, NOW, &mut pairs);
+    let stages = |client: &ClientSession| -> Vec<_> { client.operations().map(|it| it.stage).collect() };
+    assert_ne!(stages(&client), [OperationStage::Queued], "the message is in the output");
+    client.closed(NOW);
+    store(&mut client, NOW, &mut pairs);
+    let mut restored = restore(Version::V5, NOW, &pairs);
+    for client in [&mut client, &mut restored] {
+        assert_eq!(stages(client), [OperationStage::Queued]);
+        open(client, NOW);
+        store(client, NOW, &mut pairs);
+        assert_eq!(take(client)[0], 0x32, "QoS 1, without DUP");
+    }
+}
+
 /// A session of 10,000 messages: batches are of limited size, and a snapshot takes the place of many.
 #[test]
 fn many_messages() {

@@ -71,6 +71,26 @@ fn a_message_allocates_nothing_after_the_first_ones() {
     }
 }
 
+/// Bytes that were written make room, also if the output never becomes empty.
+#[test]
+fn output_that_is_never_empty_does_not_grow() {
+    let mut client = connected(Version::V5, ClientConfig::default());
+    let payload = [b'x'; 1000];
+    let publish = |client: &mut ClientSession| {
+        client.publish(NOW, &Message::new("t", &payload[..])).unwrap();
+        while client.poll(NOW, &mut &b""[..]).is_some() {}
+    };
+    (0..3).for_each(|_| publish(&mut client));
+    let before = LIVE.get();
+    for _ in 0..1000 {
+        publish(&mut client);
+        client.transmit().advance(1006);
+        assert!(client.transmit().has_remaining());
+    }
+    let grown = LIVE.get() - before;
+    assert!(grown < 32 * 1024, "{grown} bytes more");
+}
+
 #[test]
 fn an_idle_client_uses_at_most_512_bytes() {
     for version in [Version::V31, Version::V311, Version::V5] {

@@ -136,6 +136,26 @@ fn a_server_reference_is_told() {
     assert_eq!(server::Close::Disconnected(disconnect).server_reference(), server_reference);
 }
 
+/// The text of the reason names the other server, where the reason code sends the client there.
+#[test]
+fn a_server_reference_is_displayed() {
+    let server_reference = Some(Utf8Str::new("other.example").unwrap());
+    for (reason_code, is_named) in [
+        (DisconnectReasonCode::UseAnotherServer, true),
+        (DisconnectReasonCode::ServerMoved, true),
+        (DisconnectReasonCode::ServerBusy, false),
+    ] {
+        for server_reference in [server_reference, None] {
+            let properties = DisconnectProperties { server_reference, ..Default::default() };
+            let text = client::Close::Disconnected(Disconnect { reason_code, properties }).to_string();
+            assert_eq!(text.ends_with(": other.example"), is_named && server_reference.is_some(), "{text}");
+        }
+    }
+    let properties = ConnAckProperties { server_reference, ..Default::default() };
+    let refused = ConnAck { reason_code: ConnAckReasonCode::ServerMoved, properties, ..ConnAck::default() };
+    assert!(client::Close::Refused(refused).to_string().ends_with(": other.example"));
+}
+
 /// The broker's reasons beyond those of a session.
 #[cfg(feature = "broker")]
 #[test]

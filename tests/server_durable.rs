@@ -330,6 +330,33 @@ fn wills_that_are_due_survive() {
     assert_eq!(payload(session.poll_timeout(NOW + SECOND * 5)), b"second");
 }
 
+/// A snapshot describes the whole session as it is now, with what no batch has described yet and the wills.
+#[test]
+fn a_snapshot_is_the_whole_session() {
+    let mut world = World::new(Connect { will: Some(will("bye", 50)), ..connect(100) });
+    world.store();
+    world.session.publish(NOW, &Message::new("t", "1").qos(QoS::ExactlyOnce)).unwrap();
+    world.store();
+    world.session.publish(NOW, &Message::new("t", "2").qos(QoS::AtLeastOnce)).unwrap();
+    let snapshot = world.session.snapshot().unwrap();
+    world.session.committed(NOW, snapshot.number());
+    assert!(world.session.changes().is_none(), "the snapshot takes the place of the batches");
+    let mut copy = Pairs::default();
+    copy.apply(&snapshot);
+    let mut restored = ServerSession::restore(config(), NOW, copy.iter()).unwrap().unwrap();
+    let tokens = |session: &ServerSession| -> Vec<_> { session.operations().map(|it| it.token).collect() };
+    assert_eq!(tokens(&restored), tokens(&world.session));
+    assert_eq!(tokens(&restored).len(), 2);
+    let at = NOW + SECOND * 50;
+    assert!(matches!(restored.poll_timeout(at), Some(Action::Will(will)) if will.payload == b"bye"));
+    // A session that is not durable has nothing to be stored.
+    let config = Arc::new(ServerConfig { durable: false, ..ServerConfig::default() });
+    let mut acceptor = Acceptor::new(config, NOW);
+    let bytes = encoded(&connect(100).into(), Version::V5);
+    assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(AcceptorAction::Connect(_))));
+    assert!(acceptor.accept(NOW, None, Accept::default()).unwrap().snapshot().is_none());
+}
+
 /// A will that has no room in one value.
 #[test]
 fn a_large_will_is_stored_in_parts() {

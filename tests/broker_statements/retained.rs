@@ -164,6 +164,22 @@ fn mqtt_3_3_1_12_and_mqtt_3_3_1_13_retain_as_published() {
     assert_eq!(net.received(keeping), ["a: 1 retained", "a: 2"]);
 }
 
+/// Of subscriptions that overlap, one that keeps RETAIN is enough.
+#[test]
+fn mqtt_3_3_1_13_retain_as_published_of_one_of_two_subscriptions() {
+    for keeping in ["a", "+"] {
+        let mut net = Net::plain();
+        let (client, subscriber) = (net.client(Version::V5, "client"), net.client(Version::V5, "subscriber"));
+        for filter in ["a", "+"] {
+            let subscription = Subscription::new(filter, QoS::AtMostOnce).unwrap();
+            let retain_as_published = filter == keeping;
+            net.subscribe_on(subscriber, &Subscription { retain_as_published, ..subscription }, 0);
+        }
+        net.retain(client, "a", "1", QoS::AtMostOnce);
+        assert_eq!(net.received(subscriber), ["a: 1 retained"], "`{keeping}` keeps it");
+    }
+}
+
 /// [3.1.1: MQTT-3.1.2-7]
 #[test]
 fn mqtt_3_1_2_7_retained_messages_are_not_part_of_a_session() {

@@ -282,6 +282,7 @@ fn mqtt_3_8_4_4_a_second_subscribe_loses_no_queued_message() {
 }
 
 /// The second message waits for the acknowledgement of the first.
+/// [5.0: MQTT-3.8.4-4]
 #[test]
 fn mqtt_3_8_4_4_a_second_subscribe_loses_no_message_that_waits_for_quota() {
     let mut net = Net::plain();

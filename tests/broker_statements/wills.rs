@@ -61,6 +61,7 @@ fn mqtt_3_1_2_8_a_will_is_published_when_its_session_ends() {
 }
 
 /// A new session ends the one before, and with it the Will Delay Interval.
+/// [5.0: MQTT-3.1.2-8]
 #[test]
 fn mqtt_3_1_2_8_a_will_is_published_when_a_new_session_begins() {
     let (mut net, watcher, client) = with_will(Version::V5, will("gone", DELAY));

@@ -60,7 +60,7 @@ FIRST = {"codec": CODEC, "session": ENDPOINTS, "broker": BROKER, "store": r"stor
 PACKAGES = ["mqtt-sansio", "mqtt-sansio-codec-tests", "mqtt-sansio-testkit", "mqtt-sansio-fuzz-bodies"]
 NEVER = {"examples", "demo", "architecture", "send_sync", "allocations"}
 # Binaries that take more seconds than this are only run with mutants that the others do not catch.
-SLOW = 2.0
+SLOW = 0.65
 
 SWITCH = """
 #[doc(hidden)]
