@@ -165,6 +165,7 @@ fn mqtt_3_3_1_12_and_mqtt_3_3_1_13_retain_as_published() {
 }
 
 /// Of subscriptions that overlap, one that keeps RETAIN is enough.
+/// [5.0: MQTT-3.3.1-13]
 #[test]
 fn mqtt_3_3_1_13_retain_as_published_of_one_of_two_subscriptions() {
     for keeping in ["a", "+"] {

@@ -80,6 +80,7 @@ fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
 }
 
 /// Packet identifiers that have become free are used again, so that they are not in the order of the messages.
+/// [5.0: MQTT-4.6.0-1]
 #[test]
 fn mqtt_4_6_0_1_publishes_are_sent_again_in_order_whatever_their_identifiers_are() {
     let mut wire = Wire::connected(v5());

@@ -116,6 +116,7 @@ fn mqtt_3_1_2_7_a_will_is_stored_with_the_session() {
 }
 
 /// A new session ends the one before, and with it the Will Delay Interval.
+/// [5.0: MQTT-3.1.2-8]
 #[test]
 fn mqtt_3_1_2_8_a_will_is_published_when_a_new_session_begins() {
     let mut wire = Wire::connected(config(), &Connect { will: Some(will("w", 100)), ..v5() });

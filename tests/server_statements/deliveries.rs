@@ -600,6 +600,7 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
 // Section 4.6: order.
 
 /// The output was full and has been written. The session has not been polled since, so that messages still wait.
+/// [5.0: MQTT-4.6.0-6]
 #[test]
 fn mqtt_4_6_0_6_a_message_does_not_overtake_those_that_wait_for_output() {
     for (version, qos) in

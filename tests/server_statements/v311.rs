@@ -100,6 +100,7 @@ fn mqtt_3_1_2_2_an_unsupported_protocol_level_is_refused() {
 }
 
 /// The acceptor answers a CONNECT of an unknown protocol level by itself.
+/// [3.1.1: MQTT-3.1.2-2]
 #[test]
 fn mqtt_3_1_2_2_an_unknown_protocol_level_is_answered() {
     for level in [0, 1, 2, 3, 0x80] {
