@@ -11,12 +11,17 @@ use std::collections::BTreeSet;
 
 mod connecting;
 mod deliveries;
+mod end;
 mod ending;
+#[path = "../common/ends/mod.rs"]
+mod ends;
 mod requests;
 #[path = "../common/server.rs"]
 mod server;
 mod unnumbered;
 mod v311;
+
+use self::server::packets;
 
 /// Every statement and the test, or one of the tests, that shows it.
 const STATEMENTS: [(&str, &str); 110] = [
