@@ -12,11 +12,10 @@ use std::collections::BTreeSet;
 use mqtt_sansio::client::{Authentication, ClientConfig, Resumption};
 use mqtt_sansio::codec::{
     AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectProperties,
-    DisconnectReasonCode, List, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
-    PubRelReasonCode, Publish, PublishProperties, ReasonCode, Subscribe, SubscribeProperties, Subscription,
-    SubscriptionIdentifier, Unsubscribe, UserProperty,
+    DisconnectReasonCode, List, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, Publish,
+    PublishProperties, ReasonCode, SubscribeProperties, Subscription, SubscriptionIdentifier, UserProperty,
 };
-use mqtt_sansio::{AbandonReason, AckError, Message, ProtocolError, QoS, TopicName, Utf8Str, Version};
+use mqtt_sansio::{AbandonReason, Message, ProtocolError, QoS, Utf8Str, Version};
 
 mod acks;
 mod auth;
@@ -27,6 +26,9 @@ mod connack;
 mod connect;
 mod delivery;
 mod disconnect;
+mod end;
+#[path = "../common/ends/mod.rs"]
+mod ends;
 mod errors;
 mod flow_control;
 mod order;
@@ -36,21 +38,12 @@ mod session_state;
 mod unnumbered;
 mod v311;
 
+use self::client::packets;
 use self::client::{
     Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, auth, connack, connack_with, connect_of, decode,
     delivered, delivery, filter, id, present, present_with, protocol_error, publish, published, suback, success,
     unsuback, v5,
 };
-
-/// A maximum in CONNACK or in a configuration.
-fn maximum(number: u16) -> NonZeroU16 {
-    NonZeroU16::new(number).unwrap()
-}
-
-/// Properties of a CONNACK with a Receive Maximum.
-fn receive_maximum(number: u16) -> ConnAckProperties<'static> {
-    ConnAckProperties { receive_maximum: Some(maximum(number)), ..Default::default() }
-}
 
 /// Properties of a CONNACK with a Maximum Packet Size.
 fn packet_size(bytes: u32) -> ConnAckProperties<'static> {
@@ -79,31 +72,8 @@ fn manual() -> ClientConfig {
     ClientConfig { manual_acks: true, ..v5() }
 }
 
-/// A PUBLISH that uses a topic alias, or sets it.
-fn aliased<'a>(topic: &'a str, payload: &'a str, alias: u16, delivery: mqtt_sansio::codec::Delivery) -> Publish<'a> {
-    let properties = PublishProperties { topic_alias: NonZeroU16::new(alias), ..Default::default() };
-    let topic = if topic.is_empty() { TopicName::default() } else { TopicName::new(topic).unwrap() };
-    Publish { topic, properties, ..publish(payload, delivery) }
-}
-
-/// A message with this Message Expiry Interval in seconds.
-fn expiring(payload: &str, qos: QoS, seconds: u32) -> Message<'_> {
-    let properties = PublishProperties { message_expiry_interval: Some(seconds), ..Default::default() };
-    Message::new("t", payload).qos(qos).properties(properties)
-}
-
 /// The packet identifiers of the packets that were sent.
 fn sent_ids(wire: &mut Wire) -> Vec<u16> {
     let sent = wire.take();
     decode(&sent, wire.version).iter().map(|packet| packet.packet_id().unwrap().get()).collect()
-}
-
-/// The payloads of the messages that were sent.
-fn sent_payloads(wire: &mut Wire) -> Vec<String> {
-    let sent = wire.take();
-    let payload = |packet: &Packet<'_>| match packet {
-        Packet::Publish(publish) => String::from_utf8(publish.payload.into()).unwrap(),
-        other => panic!("{other:?}"),
-    };
-    decode(&sent, wire.version).iter().map(payload).collect()
 }

@@ -18,14 +18,7 @@ const PROTOCOL_ERROR: DisconnectReasonCode = DisconnectReasonCode::ProtocolError
 /// [5.0: U-3.1.2.11.4-b]
 #[test]
 fn section_3_1_2_11_4_b_a_packet_above_the_client_maximum() {
-    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(100), ..v5() });
-    let fitting = "x".repeat(100 - 2 - 3 - 1);
-    assert_eq!(wire.receive(&[published(&fitting, delivery(QOS_0, 0))]), [delivered(&fitting, QOS_0)]);
-    let larger = fitting + "x";
-    let events = wire.receive(&[published(&larger, delivery(QOS_0, 0))]);
-    assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
-    let reason_code = DisconnectReasonCode::PacketTooLarge;
-    wire.assert_sent(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
+    ends::a_packet_above_the_own_maximum_closes::<Wire>(Version::V5);
 }
 
 /// `None` is no limit. A limit of 0, which would refuse every packet, cannot be written.
@@ -67,40 +60,19 @@ fn section_3_2_connack_comes_once_and_first() {
 /// [5.0: U-3.3.2.3.4-a]
 #[test]
 fn section_3_3_2_3_4_a_an_alias_out_of_range() {
-    let aliases = |maximum| ClientConfig { topic_alias_maximum: maximum, ..v5() };
-    for (maximum, alias) in [(0, 1), (5, 6), (5, 65_535), (65_534, 65_535)] {
-        let packet = aliased("t", "x", alias, delivery(QOS_0, 0)).into();
-        let code = DisconnectReasonCode::TopicAliasInvalid;
-        closes(&mut Wire::connected(aliases(maximum)), &[packet], ProtocolError::TopicAliasInvalid, code);
-    }
-    // Alias 0, which the encoder cannot build.
-    let mut wire = Wire::connected(aliases(5));
-    let events = wire.receive_bytes(b"\x30\x07\x00\x01t\x03\x23\x00\x00");
-    assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::TopicAliasInvalid))]);
-    let reason_code = DisconnectReasonCode::TopicAliasInvalid;
-    wire.assert_sent(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
+    ends::an_alias_out_of_range_closes::<Wire>();
 }
 
 /// [5.0: U-3.3.2.3.4-b]
 #[test]
 fn section_3_3_2_3_4_b_an_alias_that_was_never_set() {
-    let mut wire = Wire::connected(ClientConfig { topic_alias_maximum: 5, ..v5() });
-    wire.receive(&[aliased("t", "x", 1, delivery(QOS_0, 0)).into()]);
-    let packet = aliased("", "x", 2, delivery(QOS_1, 1)).into();
-    closes(&mut wire, &[packet], ProtocolError::UnknownTopicAlias, PROTOCOL_ERROR);
+    ends::an_alias_that_was_never_set_closes::<Wire>();
 }
 
 /// [5.0: U-3.3.2.3.4-c]
 #[test]
 fn section_3_3_2_3_4_c_an_alias_can_be_set_again() {
-    let mut wire = Wire::connected(ClientConfig { topic_alias_maximum: 5, ..v5() });
-    let mut topics = Vec::new();
-    for topic in ["first", "", "second", "", "second", ""] {
-        let events = wire.receive(&[aliased(topic, "", 3, delivery(QOS_0, 0)).into()]);
-        let [Event::Message { topic, .. }] = &events[..] else { panic!("{events:?}") };
-        topics.push(topic.clone());
-    }
-    assert_eq!(topics, ["first", "first", "second", "second", "second", "second"]);
+    ends::an_alias_can_be_set_again::<Wire>();
 }
 
 /// [5.0: U-3.3.2.3.8-b]
@@ -142,67 +114,20 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
 /// [5.0: U-3.3.4-a]
 #[test]
 fn section_3_3_4_a_more_than_the_client_receive_maximum() {
-    let (why, code) = (ProtocolError::ReceiveMaximumExceeded, DisconnectReasonCode::ReceiveMaximumExceeded);
-    let limited = |config| ClientConfig { receive_maximum: maximum(2), ..config };
-    let qos_2 = |number| published("x", delivery(QOS_2, number));
-    let qos_1 = |number| published("x", delivery(QOS_1, number));
-    // Neither PUBREC nor an acknowledgement that has not been sent frees quota.
-    closes(&mut Wire::connected(limited(v5())), &[qos_2(1), qos_2(2), qos_2(3)], why, code);
-    closes(&mut Wire::connected(limited(v5())), &[qos_1(1), qos_1(2), qos_1(3)], why, code);
-    closes(&mut Wire::connected(limited(manual())), &[qos_1(1), qos_2(2), qos_1(3)], why, code);
-    // Sent acknowledgements free quota: PUBACK, PUBCOMP, and PUBREC with an error.
-    let mut wire = Wire::connected(limited(v5()));
-    for _ in 0..10 {
-        wire.receive(&[qos_1(1), qos_2(2)]);
-        wire.take();
-        wire.receive(&[qos_1(3), PubRel::new(id(2)).into()]);
-        wire.take();
-    }
-    assert!(wire.client.is_connected());
-    let mut wire = Wire::connected(limited(manual()));
-    for _ in 0..10 {
-        wire.receive(&[qos_1(1), qos_2(2)]);
-        for ack_handle in core::mem::take(&mut wire.ack_handles) {
-            wire.client.ack(wire.now, ack_handle, PubAckReasonCode::QuotaExceeded).unwrap();
-        }
-        wire.take();
-    }
-    assert!(wire.client.is_connected());
+    ends::more_than_the_own_receive_maximum_closes::<Wire>();
 }
 
 /// Each connection starts with the server's full quota, and a PUBREL takes none of it: packets of an earlier connection
 /// do not count.
 #[test]
 fn section_3_3_4_a_packets_of_an_earlier_connection_do_not_count() {
-    for (qos, later) in [(QOS_1, false), (QOS_1, true), (QOS_2, false), (QOS_2, true)] {
-        let mut wire = Wire::connected(ClientConfig { receive_maximum: maximum(1), ..v5() });
-        wire.receive(&[published("before", delivery(QOS_2, 1))]);
-        wire.take();
-        wire.resume();
-        let mut events = wire.receive(&[PubRel::new(id(1)).into()]);
-        if later {
-            wire.take();
-        }
-        events.extend(wire.receive(&[published("after", delivery(qos, 2))]));
-        assert_eq!(events, [delivered("after", qos)], "{qos}, {later}");
-        assert!(wire.client.is_connected());
-    }
+    ends::packets_of_an_earlier_connection_do_not_count::<Wire>();
 }
 
 /// [5.0: U-3.6.2]
 #[test]
 fn section_3_6_2_an_unknown_identifier_is_no_error() {
-    let mut wire = Wire::connected(v5());
-    assert_eq!(wire.receive(&[PubRel::new(id(7)).into(), PubComp::new(id(8)).into()]), []);
-    let reason_code = PubRelReasonCode::PacketIdentifierNotFound;
-    wire.assert_sent(&[PubComp { reason_code, ..PubComp::new(id(7)) }.into()]);
-    assert_eq!(wire.receive(&[PubRec::new(id(9)).into()]), []);
-    wire.assert_sent(&[PubRel { reason_code, ..PubRel::new(id(9)) }.into()]);
-    // A PUBCOMP with that code completes a delivery like any other.
-    wire.publish("x", QOS_2);
-    wire.receive(&[PubRec::new(id(1)).into(), PubComp { reason_code, ..PubComp::new(id(1)) }.into()]);
-    assert_eq!(wire.client.operations_in_flight(), 0);
-    assert!(wire.client.is_connected());
+    ends::an_unknown_identifier_is_no_error::<Wire>(Version::V5);
 }
 
 /// [5.0: U-3.14.2.2.2-b]
@@ -240,76 +165,14 @@ fn section_3_15_1_unrequested_auth_is_a_protocol_error() {
 /// [5.0: U-4.9]
 #[test]
 fn section_4_9_the_quota_returns_to_its_maximum_and_no_further() {
-    let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(2)));
-    for qos in [QOS_1, QOS_2, QOS_2, QOS_1, QOS_1, QOS_1, QOS_1] {
-        wire.publish("x", qos);
-    }
-    assert_eq!(sent_ids(&mut wire), [1, 2]);
-    // By PUBACK, with or without an error.
-    let reason_code = PubAckReasonCode::QuotaExceeded;
-    wire.receive(&[PubAck { reason_code, ..PubAck::new(id(1)) }.into()]);
-    let [third] = sent_ids(&mut wire)[..] else { panic!("one message") };
-    // By PUBREC with an error.
-    wire.receive(&[PubRec { reason_code, ..PubRec::new(id(2)) }.into()]);
-    assert_eq!(sent_ids(&mut wire).len(), 1);
-    // By PUBCOMP, and not by PUBREC alone.
-    wire.receive(&[PubRec::new(id(third)).into()]);
-    assert_eq!(wire.client.in_flight(), 2);
-    wire.assert_sent(&[PubRel::new(id(third)).into()]);
-    wire.receive(&[PubComp::new(id(third)).into()]);
-    assert_eq!(sent_ids(&mut wire).len(), 1);
-    // Not by acknowledgements of packets that were not sent.
-    for number in 100..110 {
-        wire.receive(&[PubAck::new(id(number)).into(), PubComp::new(id(number)).into()]);
-    }
-    wire.assert_silent();
-    assert_eq!((wire.client.in_flight(), wire.client.queued()), (2, 2));
+    ends::the_quota_returns_to_its_maximum_and_no_further::<Wire>();
 }
 
 /// A resumed connection starts with its full quota, which retransmissions take like new messages.
 /// [5.0: U-4.9-b]
 #[test]
 fn section_4_9_b_the_quota_of_a_resumed_connection() {
-    let mut wire = Wire::connected(v5());
-    for payload in ["1", "2", "3", "4", "5"] {
-        wire.publish(payload, QOS_1);
-    }
-    wire.take();
-    wire.lose();
-    wire.connect(present_with(receive_maximum(2)));
-    assert_eq!(sent_payloads(&mut wire), ["1", "2"]);
-    let new = wire.publish("new", QOS_1);
-    wire.assert_silent();
-    for (number, payload) in [(1, "3"), (2, "4"), (3, "5")] {
-        wire.receive(&[PubAck::new(id(number)).into()]);
-        assert_eq!(sent_payloads(&mut wire), [payload]);
-    }
-    wire.receive(&[PubAck::new(id(4)).into(), PubAck::new(id(5)).into()]);
-    let [number] = sent_ids(&mut wire)[..] else { panic!("one message") };
-    assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(new)]);
-    // On another connection the server accepts many at once.
-    for payload in ["1", "2", "3"] {
-        wire.publish(payload, QOS_1);
-    }
-    assert_eq!(sent_payloads(&mut wire), ["1", "2"]);
-    wire.lose();
-    wire.connect(present());
-    assert_eq!(sent_payloads(&mut wire), ["1", "2", "3"]);
-    // With more PUBRELs to send than the Receive Maximum, no message is sent before there is quota. All of them are
-    // delivered in the end.
-    let mut wire = Wire::connected(v5());
-    for payload in ["1", "2", "3"] {
-        wire.publish(payload, QOS_2);
-    }
-    wire.receive(&[1, 2, 3].map(|number| PubRec::new(id(number)).into()));
-    let last = wire.publish("4", QOS_1);
-    wire.take();
-    wire.lose();
-    wire.connect(present_with(receive_maximum(1)));
-    wire.take();
-    wire.receive(&[1, 2, 3].map(|number| PubComp::new(id(number)).into()));
-    let [number] = sent_ids(&mut wire)[..] else { panic!("one message") };
-    assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(last)]);
+    ends::the_quota_of_a_resumed_connection::<Wire>();
 }
 
 /// [5.0: U-4.13.1]

@@ -53,13 +53,7 @@ fn mqtt_2_3_1_3_an_identifier_is_in_use_until_the_last_acknowledgement() {
 /// [3.1.1: MQTT-2.3.1-6]
 #[test]
 fn mqtt_2_3_1_6_acknowledgements_repeat_the_identifier() {
-    let mut wire = Wire::connected(v311());
-    wire.receive(&[published("1", delivery(QOS_1, 0x1234)), published("2", delivery(QOS_2, 0xFFFF))]);
-    wire.assert_sent(&[PubAck::new(id(0x1234)).into(), PubRec::new(id(0xFFFF)).into()]);
-    wire.publish("x", QOS_2);
-    wire.take();
-    wire.receive(&[PubRec::new(id(1)).into()]);
-    wire.assert_sent(&[PubRel::new(id(1)).into()]);
+    ends::acknowledgements_repeat_the_identifier::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-3.1.0-1]
@@ -176,26 +170,13 @@ fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
 /// [3.1.1: MQTT-3.3.1-1]
 #[test]
 fn mqtt_3_3_1_1_a_retransmission_has_dup() {
-    let mut wire = Wire::connected(v311());
-    wire.publish("1", QOS_1);
-    wire.publish("2", QOS_2);
-    wire.take();
-    for _ in 0..2 {
-        wire.resume();
-        wire.assert_sent(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
-    }
+    ends::a_retransmission_has_dup::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-3.3.4-1]
 #[test]
 fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
-    let mut wire = Wire::connected(v311());
-    wire.receive(&[
-        published("0", delivery(QOS_0, 0)),
-        published("1", delivery(QOS_1, 1)),
-        published("2", delivery(QOS_2, 2)),
-    ]);
-    wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
+    ends::each_qos_has_its_acknowledgement::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-3.14.4-1, MQTT-3.14.4-2]
@@ -215,152 +196,84 @@ fn mqtt_3_14_4_1_and_mqtt_3_14_4_2_nothing_follows_disconnect() {
 fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
     for config in [v311(), clean()] {
         let mut wire = Wire::connected(ClientConfig { keep_alive: None, ..config });
-        wire.publish("1", QOS_1);
-        wire.receive(&[published("half", delivery(QOS_2, 9))]);
-        wire.take();
-        wire.later(10_000_000_000);
-        assert_eq!(wire.poll(), []);
-        assert_eq!(wire.client.operations_in_flight(), 1);
-        assert_eq!(wire.receive(&[published("half", again(QOS_2, 9))]), []);
+        ends::the_session_lasts_as_long_as_the_connection(&mut wire);
     }
 }
 
 /// [3.1.1: MQTT-4.3.1-1]
 #[test]
 fn mqtt_4_3_1_1_qos_0_has_no_dup() {
-    let mut wire = Wire::new(v311());
-    wire.publish("waits", QOS_0);
-    wire.connect(connack());
-    wire.publish("now", QOS_0);
-    wire.assert_sent(&[published("waits", delivery(QOS_0, 0)), published("now", delivery(QOS_0, 0))]);
-    wire.resume();
-    wire.assert_silent();
+    ends::qos_0_has_no_dup::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-4.3.2-1]
 #[test]
 fn mqtt_4_3_2_1_the_sender_of_qos_1() {
-    let mut wire = Wire::connected(v311());
-    let first = wire.publish("1", QOS_1);
-    wire.publish("2", QOS_1);
-    wire.assert_sent(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_1, 2))]);
-    wire.later(100_000);
-    assert_eq!(wire.client.operations_in_flight(), 2);
-    assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(first)]);
-    wire.resume();
-    wire.assert_sent(&[published("2", again(QOS_1, 2))]);
+    ends::qos_1_begins_with_an_unused_identifier_and_without_dup::<Wire>(Version::V311);
+    ends::qos_1_is_unacknowledged_until_puback::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-4.3.2-2]
 #[test]
 fn mqtt_4_3_2_2_the_receiver_of_qos_1() {
-    let mut wire = Wire::connected(v311());
-    for how in [delivery(QOS_1, 5), again(QOS_1, 5), delivery(QOS_1, 5)] {
-        assert_eq!(wire.receive(&[published("x", how)]).len(), 1);
-        wire.assert_sent(&[PubAck::new(id(5)).into()]);
-    }
+    ends::a_message_is_acknowledged_after_ownership_is_accepted::<Wire>(Version::V311, QOS_1);
+    ends::after_puback_the_identifier_is_a_new_message::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-4.3.3-1]
 #[test]
 fn mqtt_4_3_3_1_the_sender_of_qos_2() {
-    let mut wire = Wire::connected(v311());
-    let first = wire.publish("1", QOS_2);
-    wire.publish("2", QOS_2);
-    wire.assert_sent(&[published("1", delivery(QOS_2, 1)), published("2", delivery(QOS_2, 2))]);
-    assert_eq!(wire.receive(&[PubRec::new(id(1)).into()]), []);
-    wire.assert_sent(&[PubRel::new(id(1)).into()]);
-    wire.resume();
-    wire.assert_sent(&[PubRel::new(id(1)).into(), published("2", again(QOS_2, 2))]);
-    assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(first)]);
+    ends::qos_2_begins_with_an_unused_identifier_and_without_dup::<Wire>(Version::V311);
+    ends::qos_2_is_unacknowledged_until_pubrec::<Wire>(Version::V311);
+    ends::pubrel_is_unacknowledged_until_pubcomp::<Wire>(Version::V311);
+    ends::no_publish_follows_pubrel::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-4.3.3-2]
 #[test]
 fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
-    let mut wire = Wire::connected(v311());
-    for payload in ["1", "2"] {
-        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
-        assert_eq!(wire.receive(&[published(payload, again(QOS_2, 5))]), []);
-        assert_eq!(wire.receive(&[PubRel::new(id(5)).into()]), []);
-        wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
-    }
+    ends::a_message_is_acknowledged_after_ownership_is_accepted::<Wire>(Version::V311, QOS_2);
+    ends::before_pubrel_a_duplicate_is_acknowledged_and_not_delivered::<Wire>(Version::V311);
+    ends::an_acknowledged_message_is_not_delivered_again::<Wire>(Version::V311);
+    ends::pubrel_is_answered_by_pubcomp::<Wire>(Version::V311);
+    ends::after_pubcomp_the_identifier_is_a_new_message::<Wire>(Version::V311);
+    ends::an_unknown_identifier_is_no_error::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-4.4.0-1]
 #[test]
 fn mqtt_4_4_0_1_unacknowledged_packets_are_sent_again() {
-    let mut wire = Wire::connected(v311());
-    wire.publish("1", QOS_1);
-    wire.publish("2", QOS_2);
-    wire.publish("3", QOS_2);
-    wire.receive(&[PubRec::new(id(3)).into()]);
-    wire.take();
-    wire.resume();
-    let expected = [published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))];
-    wire.assert_sent(&[&[PubRel::new(id(3)).into()], &expected[..]].concat());
+    ends::resent_on_resumption_alone_and_with_the_same_identifiers::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-4.5.0-2]
 #[test]
 fn mqtt_4_5_0_2_ignored_messages_are_acknowledged() {
-    let mut wire = Wire::connected(v311());
-    wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
-    wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
+    ends::ignored_messages_are_acknowledged::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-4.6.0-1]
 #[test]
 fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
-    let mut wire = Wire::connected(v311());
-    for payload in ["1", "2", "3"] {
-        wire.publish(payload, QOS_1);
-    }
-    wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
-    for payload in ["4", "5"] {
-        wire.publish(payload, QOS_2);
-    }
-    wire.take();
-    wire.resume();
-    assert_eq!(sent_payloads(&mut wire), ["3", "4", "5"]);
-}
-
-/// Manual acknowledgements in the wrong order, and automatic ones.
-fn acks(qos: QoS) {
-    for by_hand in [false, true] {
-        let mut wire = Wire::connected(ClientConfig { manual_acks: by_hand, ..v311() });
-        wire.receive(&[3, 1, 2].map(|number| published("x", delivery(qos, number))));
-        for ack_handle in wire.ack_handles.clone().into_iter().rev() {
-            wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
-        }
-        assert_eq!(sent_ids(&mut wire), [3, 1, 2]);
-    }
+    ends::publishes_are_sent_again_in_order::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-4.6.0-2]
 #[test]
 fn mqtt_4_6_0_2_pubacks_go_in_order() {
-    acks(QOS_1);
+    ends::acknowledgements_go_in_order::<Wire>(Version::V311, QOS_1);
 }
 
 /// [3.1.1: MQTT-4.6.0-3]
 #[test]
 fn mqtt_4_6_0_3_pubrecs_go_in_order() {
-    acks(QOS_2);
+    ends::acknowledgements_go_in_order::<Wire>(Version::V311, QOS_2);
 }
 
 /// [3.1.1: MQTT-4.6.0-4]
 #[test]
 fn mqtt_4_6_0_4_pubrels_go_in_the_order_of_the_pubrecs() {
-    let mut wire = Wire::connected(v311());
-    for _ in 0..3 {
-        wire.publish("x", QOS_2);
-    }
-    wire.take();
-    wire.receive(&[2, 3, 1].map(|number| PubRec::new(id(number)).into()));
-    assert_eq!(sent_ids(&mut wire), [2, 3, 1]);
-    wire.resume();
-    assert_eq!(sent_ids(&mut wire), [2, 3, 1]);
+    ends::pubrels_go_in_the_order_of_the_pubrecs::<Wire>(Version::V311);
 }
 
 /// 3.1.1 has no packet that could carry a reason.
@@ -393,9 +306,5 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
 /// [3.1.1: MQTT-4.8.0-2]
 #[test]
 fn mqtt_4_8_0_2_a_packet_above_the_size_limit_closes_the_connection() {
-    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(50), ..v311() });
-    let events = wire.receive(&[published(&"x".repeat(60), delivery(QOS_1, 1))]);
-    assert!(matches!(events[..], [Event::Close(_)]), "{events:?}");
-    wire.assert_silent();
-    assert!(!wire.client.is_connected());
+    ends::a_packet_above_the_own_maximum_closes::<Wire>(Version::V311);
 }

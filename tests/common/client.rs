@@ -3,21 +3,21 @@
 
 #![allow(dead_code)] // each test uses only some of these items
 
-use bytes::Buf;
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close, Resumption};
 use mqtt_sansio::codec::{
-    self, Auth, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, Delivery, DisconnectReasonCode,
-    Limits, Packet, Publish, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
+    self, Auth, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DisconnectReasonCode, Packet,
+    ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
 };
 use mqtt_sansio::store::Pairs;
-use mqtt_sansio::{
-    AbandonReason, AckHandle, Instant, Message, Outcome, PacketId, ProtocolError, QoS, SessionExpiry, Token,
-    TopicFilter, TopicName, Version,
-};
+use mqtt_sansio::{AbandonReason, AckHandle, Instant, Message, ProtocolError, QoS, SessionExpiry, Token, Version};
 
-pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
-pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
-pub(crate) const QOS_2: QoS = QoS::ExactlyOnce;
+#[path = "packets.rs"]
+pub(crate) mod packets;
+
+#[allow(unused_imports)] // each test uses only some of these items
+pub(crate) use self::packets::{
+    Done, QOS_0, QOS_1, QOS_2, again, delivery, filter, id, publish, publish_to, published,
+};
 
 /// Stores the changes of a durable client.
 pub(crate) fn store(client: &mut ClientSession, pairs: &mut Pairs) {
@@ -44,17 +44,6 @@ pub(crate) enum Event {
     Close(Why),
 }
 
-/// An owned copy of an outcome.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Done {
-    Sent,
-    Acknowledged(ReasonCode),
-    AtLeastOnce(ReasonCode),
-    Subscribed(Vec<u8>),
-    Unsubscribed(Vec<u8>),
-    Abandoned(AbandonReason),
-}
-
 /// An owned copy of the reason why a connection was closed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Why {
@@ -65,21 +54,6 @@ pub(crate) enum Why {
     ProtocolError(ProtocolError),
     ConnectTimeout,
     KeepAliveTimeout,
-}
-
-impl From<&Outcome<'_>> for Done {
-    fn from(outcome: &Outcome<'_>) -> Self {
-        let codes = || outcome.codes().map(ReasonCode::value).collect();
-        match outcome {
-            Outcome::Sent => Self::Sent,
-            Outcome::Acknowledged { reason_code, .. } => Self::Acknowledged(*reason_code),
-            Outcome::AtLeastOnce { reason_code, .. } => Self::AtLeastOnce(*reason_code),
-            Outcome::Subscribed { .. } => Self::Subscribed(codes()),
-            Outcome::Unsubscribed { .. } => Self::Unsubscribed(codes()),
-            Outcome::Abandoned(reason) => Self::Abandoned(*reason),
-            other => panic!("an outcome that is not known here: {other:?}"),
-        }
-    }
 }
 
 impl From<&Close<'_>> for Why {
@@ -112,46 +86,6 @@ pub(crate) fn abandoned(token: Token, reason: AbandonReason) -> Event {
 
 pub(crate) fn protocol_error(protocol_error: ProtocolError) -> Event {
     Event::Close(Why::ProtocolError(protocol_error))
-}
-
-pub(crate) fn id(number: u16) -> PacketId {
-    PacketId::new(number).unwrap()
-}
-
-/// The delivery of a first transmission with this QoS.
-pub(crate) fn delivery(qos: QoS, number: u16) -> Delivery {
-    match qos {
-        QoS::AtMostOnce => Delivery::AtMostOnce,
-        QoS::AtLeastOnce => Delivery::AtLeastOnce { id: id(number), dup: false },
-        QoS::ExactlyOnce => Delivery::ExactlyOnce { id: id(number), dup: false },
-    }
-}
-
-/// The delivery of a retransmission with this QoS.
-pub(crate) fn again(qos: QoS, number: u16) -> Delivery {
-    match qos {
-        QoS::AtMostOnce => Delivery::AtMostOnce,
-        QoS::AtLeastOnce => Delivery::AtLeastOnce { id: id(number), dup: true },
-        QoS::ExactlyOnce => Delivery::ExactlyOnce { id: id(number), dup: true },
-    }
-}
-
-/// A PUBLISH to the topic `t`, without properties.
-pub(crate) fn publish(payload: &str, delivery: Delivery) -> Publish<'_> {
-    publish_to("t", payload, delivery)
-}
-
-pub(crate) fn publish_to<'a>(topic: &'a str, payload: &'a str, delivery: Delivery) -> Publish<'a> {
-    Publish { delivery, topic: TopicName::new(topic).unwrap(), payload: payload.as_bytes(), ..Publish::default() }
-}
-
-/// Like [`publish`], as a [`Packet`].
-pub(crate) fn published(payload: &str, delivery: Delivery) -> Packet<'_> {
-    publish(payload, delivery).into()
-}
-
-pub(crate) fn filter(text: &str) -> TopicFilter<'_> {
-    TopicFilter::new(text).unwrap()
 }
 
 /// A SUBACK with one reason code for one filter.
@@ -284,16 +218,7 @@ impl Wire {
 
     /// Takes all bytes the client wants to have written.
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        let transmit = self.client.transmit();
-        let mut sent = Vec::new();
-        while transmit.has_remaining() {
-            let chunk = transmit.chunk();
-            assert!(!chunk.is_empty(), "something remains, and there is no chunk of it");
-            sent.extend_from_slice(chunk);
-            let size = chunk.len();
-            transmit.advance(size);
-        }
-        sent
+        packets::take(self.client.transmit())
     }
 
     /// Checks the packets the client has sent since the last call.
@@ -311,11 +236,7 @@ impl Wire {
     /// The server sends these packets.
     #[track_caller]
     pub(crate) fn receive(&mut self, packets: &[Packet<'_>]) -> Vec<Event> {
-        let mut bytes = Vec::new();
-        for packet in packets {
-            packet.encode(self.version, &mut bytes).unwrap();
-        }
-        self.receive_bytes(&bytes)
+        self.receive_bytes(&packets::encoded_all(packets, self.version))
     }
 
     /// The server sends these bytes, and the client takes all of them.
@@ -398,9 +319,5 @@ pub(crate) fn connect_of(bytes: &[u8], version: Version) -> Connect<'_> {
 /// The packets a client has sent.
 #[track_caller]
 pub(crate) fn decode(bytes: &[u8], version: Version) -> Vec<Packet<'_>> {
-    let limits = Limits { sender: Some(Sender::Client), ..Limits::default() };
-    let mut packets = codec::packets(bytes, version, limits);
-    let decoded = packets.by_ref().map(|packet| packet.expect("a client sends nothing that is malformed")).collect();
-    assert!(packets.rest().is_empty(), "a client sends whole packets");
-    decoded
+    packets::decode_of(bytes, version, Sender::Client)
 }

@@ -9,9 +9,14 @@
 
 mod connecting;
 mod deliveries;
+mod end;
 mod ending;
+#[path = "../common/ends/mod.rs"]
+mod ends;
 mod requests;
 #[path = "../common/server.rs"]
 mod server;
 mod unnumbered;
 mod v311;
+
+use self::server::packets;

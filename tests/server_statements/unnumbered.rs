@@ -3,16 +3,17 @@
 use std::num::NonZeroU32;
 
 use mqtt_sansio::codec::{
-    AckProperties, AuthReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, DisconnectReasonCode,
-    Packet, PayloadFormat, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, Publish,
-    PublishProperties, ReasonCode, Subscribe, SubscribeProperties, SubscriptionIdentifier,
+    AuthReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, DisconnectReasonCode, PayloadFormat,
+    PubAck, PubAckReasonCode, PubRec, Publish, PublishProperties, ReasonCode, Subscribe, SubscribeProperties,
+    SubscriptionIdentifier,
 };
 use mqtt_sansio::server::ServerConfig;
-use mqtt_sansio::{ProtocolError, QoS, TopicName, Version};
+use mqtt_sansio::{ProtocolError, QoS, Version};
 
+use crate::ends;
 use crate::server::{
-    Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, authenticating, config, delivered, delivery, disconnect,
-    disconnected, id, protocol_error, publish, published, subscription, v5, v5_with, will,
+    Event, QOS_0, QOS_1, QOS_2, Wire, auth, authenticating, config, delivery, disconnect, disconnected, id,
+    protocol_error, publish, published, subscription, v5, will,
 };
 
 /// [5.0: U-3.2.2.3.4-b]
@@ -41,14 +42,7 @@ fn section_3_2_2_3_5_b_a_retained_message_without_retain_available() {
 /// [5.0: U-3.2.2.3.6]
 #[test]
 fn section_3_2_2_3_6_a_packet_above_the_server_maximum() {
-    let large = "x".repeat(100);
-    let mut wire = Wire::connected(ServerConfig { maximum_packet_size: NonZeroU32::new(100), ..config() }, &v5());
-    let packet = crate::server::encoded(&published(&large, delivery(QOS_1, 1)), Version::V5);
-    // The fixed header is enough to refuse it.
-    assert_eq!(wire.receive_bytes(&packet[..2]), [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
-    wire.assert_sent(&[disconnect(DisconnectReasonCode::PacketTooLarge)]);
-    let mut wire = Wire::connected(ServerConfig { maximum_packet_size: NonZeroU32::new(100), ..config() }, &v5());
-    assert_eq!(wire.receive(&[published(&large[..94], delivery(QOS_0, 0))]).len(), 1);
+    ends::a_packet_above_the_own_maximum_closes::<Wire>(Version::V5);
 }
 
 /// `None` is no limit. A limit of 0, which would refuse every packet, cannot be written.
@@ -134,90 +128,40 @@ fn section_3_3_2_3_2_a_payload_that_is_not_utf_8_can_be_refused() {
     }
 }
 
-fn aliased<'a>(topic: &'a str, payload: &'a str, alias: u16) -> Packet<'a> {
-    let properties = PublishProperties { topic_alias: alias.try_into().ok(), ..Default::default() };
-    let topic = if topic.is_empty() { TopicName::default() } else { TopicName::new(topic).unwrap() };
-    Publish { topic, properties, ..publish(payload, delivery(QOS_0, 0)) }.into()
-}
-
 /// [5.0: U-3.3.2.3.4-a]
 #[test]
 fn section_3_3_2_3_4_a_an_alias_out_of_range() {
-    for maximum in [0, 1, 10] {
-        let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: maximum, ..config() }, &v5());
-        assert_eq!(wire.receive(&[aliased("t", "x", maximum + 1)]), [protocol_error(ProtocolError::TopicAliasInvalid)]);
-        wire.assert_sent(&[disconnect(DisconnectReasonCode::TopicAliasInvalid)]);
-    }
-    // Without Topic Alias Maximum no alias is allowed.
-    let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: 10, ..config() }, &v5());
-    let events = wire.receive_bytes(b"\x30\x08\x00\x01t\x03\x23\x00\x00x");
-    assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::TopicAliasInvalid))]);
-    wire.assert_sent(&[disconnect(DisconnectReasonCode::TopicAliasInvalid)]);
+    ends::an_alias_out_of_range_closes::<Wire>();
 }
 
 /// [5.0: U-3.3.2.3.4-b]
 #[test]
 fn section_3_3_2_3_4_b_an_alias_that_was_never_set() {
-    let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: 10, ..config() }, &v5());
-    assert_eq!(wire.receive(&[aliased("t", "x", 1)]), [delivered("x", QOS_0)]);
-    assert_eq!(wire.receive(&[aliased("", "y", 2)]), [protocol_error(ProtocolError::UnknownTopicAlias)]);
-    wire.assert_sent(&[disconnect(DisconnectReasonCode::ProtocolError)]);
+    ends::an_alias_that_was_never_set_closes::<Wire>();
 }
 
 /// [5.0: U-3.3.2.3.4-c]
 #[test]
 fn section_3_3_2_3_4_c_an_alias_can_be_set_again() {
-    let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: 10, ..config() }, &v5());
-    let events = wire.receive(&[aliased("a", "1", 1), aliased("", "2", 1), aliased("b", "3", 1), aliased("", "4", 1)]);
-    let topics: Vec<_> = events
-        .iter()
-        .map(|event| match event {
-            Event::Message { topic, .. } => topic.as_str(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(topics, ["a", "a", "b", "b"]);
+    ends::an_alias_can_be_set_again::<Wire>();
 }
 
 /// [5.0: U-3.3.4-a]
 #[test]
 fn section_3_3_4_a_more_than_the_server_receive_maximum() {
-    let config = ServerConfig { receive_maximum: 2.try_into().unwrap(), manual_acks: true, ..config() };
-    let mut wire = Wire::connected(config.clone(), &v5());
-    let [one, two, three] = [1, 2, 3].map(|number| published("x", delivery(QOS_1, number)));
-    assert_eq!(wire.receive(&[one, two, published("0", delivery(QOS_0, 0))]).len(), 3);
-    assert_eq!(wire.receive(&[three]), [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
-    wire.assert_sent(&[disconnect(DisconnectReasonCode::ReceiveMaximumExceeded)]);
-    // PUBCOMP and PUBACK free quota; PUBREC does not.
-    let mut wire = Wire::connected(ServerConfig { manual_acks: false, ..config }, &v5());
-    assert_eq!(wire.receive(&[1, 2].map(|number| published("x", delivery(QOS_2, number)))).len(), 2);
-    wire.take();
-    wire.receive(&[PubRel::new(id(1)).into()]);
-    wire.assert_sent(&[PubComp::new(id(1)).into()]);
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 3))]).len(), 1);
-    wire.take();
-    let events = wire.receive(&[published("x", delivery(QOS_1, 4))]);
-    assert_eq!(events, [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
-    wire.assert_sent(&[disconnect(DisconnectReasonCode::ReceiveMaximumExceeded)]);
+    ends::more_than_the_own_receive_maximum_closes::<Wire>();
+}
+
+/// [5.0: U-3.3.4-a]
+#[test]
+fn section_3_3_4_a_packets_of_an_earlier_connection_do_not_count() {
+    ends::packets_of_an_earlier_connection_do_not_count::<Wire>();
 }
 
 /// [5.0: U-3.6.2]
 #[test]
 fn section_3_6_2_an_unknown_identifier_is_no_error() {
-    let mut wire = Wire::lasting(Version::V5);
-    let events = wire.receive(&[
-        PubRel::new(id(5)).into(),
-        PubComp::new(id(6)).into(),
-        PubAck::new(id(7)).into(),
-        PubRec::new(id(8)).into(),
-    ]);
-    assert_eq!(events, []);
-    let (reason_code, properties) = (PubRelReasonCode::PacketIdentifierNotFound, AckProperties::default());
-    wire.assert_sent(&[
-        PubComp { id: id(5), reason_code, properties }.into(),
-        PubRel { id: id(8), reason_code, properties }.into(),
-    ]);
-    assert!(wire.server.is_connected());
+    ends::an_unknown_identifier_is_no_error::<Wire>(Version::V5);
 }
 
 /// [5.0: U-3.14.2.2.2-a]
@@ -282,43 +226,11 @@ fn section_3_15_1_unrequested_auth_is_a_protocol_error() {
 /// [5.0: U-4.9]
 #[test]
 fn section_4_9_the_quota_returns_to_its_maximum_and_no_further() {
-    let connect = v5_with(ConnectProperties { receive_maximum: 2.try_into().ok(), ..Default::default() });
-    let mut wire = Wire::connected(config(), &connect);
-    for payload in ["1", "2", "3", "4", "5", "6", "7"] {
-        wire.publish(payload, QOS_2);
-    }
-    assert_eq!(wire.sent_payloads(), ["1", "2"]);
-    // Acknowledgements of unused packet identifiers free no quota.
-    wire.receive(&[PubAck::new(id(50)).into(), PubComp::new(id(51)).into()]);
-    wire.assert_silent();
-    let reason_code = PubAckReasonCode::UnspecifiedError;
-    wire.receive(&[PubRec { reason_code, ..PubRec::new(id(1)) }.into()]);
-    assert_eq!(wire.sent_payloads(), ["3"]);
-    wire.receive(&[PubRec::new(id(2)).into()]);
-    wire.assert_sent(&[PubRel::new(id(2)).into()]);
-    wire.receive(&[PubComp::new(id(2)).into(), PubComp::new(id(2)).into()]);
-    assert_eq!(wire.sent_payloads(), ["4"]);
-    assert_eq!(wire.server.in_flight(), 2);
+    ends::the_quota_returns_to_its_maximum_and_no_further::<Wire>();
 }
 
 /// [5.0: U-4.9-b]
 #[test]
 fn section_4_9_b_the_quota_of_a_resumed_connection() {
-    let mut wire = Wire::lasting(Version::V5);
-    for payload in ["1", "2", "3", "4"] {
-        wire.publish(payload, QOS_1);
-    }
-    wire.take();
-    wire.lose();
-    wire.reconnect(&v5_with(ConnectProperties { receive_maximum: 1.try_into().ok(), ..Default::default() }));
-    wire.poll();
-    wire.assert_sent(&[crate::server::connack(true), published("1", again(QOS_1, 1))]);
-    for number in [1, 2, 3] {
-        assert_eq!(wire.server.in_flight(), 1);
-        wire.receive(&[PubAck::new(id(number)).into()]);
-        assert_eq!(wire.sent_ids(), [number + 1]);
-    }
-    // The quota restarts at the Receive Maximum.
-    wire.resume();
-    assert_eq!(wire.sent_ids(), [4]);
+    ends::the_quota_of_a_resumed_connection::<Wire>();
 }

@@ -1,8 +1,5 @@
 //! The statements of 3.1.1. They hold for 3.1 as well, as far as it has the same rules.
 
-use std::collections::BTreeSet;
-use std::num::NonZeroU32;
-
 use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck,
     SubAckReasonCode, UnsubAckReasonCode,
@@ -10,9 +7,10 @@ use mqtt_sansio::codec::{
 use mqtt_sansio::server::{Accept, AnswerError, ServerConfig};
 use mqtt_sansio::{AbandonReason, ProtocolError, Version};
 
+use crate::ends;
 use crate::server::{
-    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, config, connack, decode, delivered, delivered_again,
-    delivery, disconnect, disconnected, id, lasting, protocol_error, published, success, text, will,
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, config, connack, decode, delivery, disconnect,
+    disconnected, id, lasting, protocol_error, published, success, text, will,
 };
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V31];
@@ -25,33 +23,14 @@ fn clean(version: Version) -> Connect<'static> {
 /// [3.1.1: MQTT-2.3.1-4]
 #[test]
 fn mqtt_2_3_1_4_new_messages_take_an_unused_identifier() {
-    let mut wire = Wire::lasting(Version::V311);
-    wire.publish("1", QOS_1);
-    wire.publish("2", QOS_2);
-    wire.take();
-    let open = BTreeSet::from([1, 2]);
-    for _ in 0..66_000 {
-        let token = wire.publish("more", QOS_1);
-        let [number] = wire.sent_ids()[..] else { panic!("one packet") };
-        assert!(number != 0 && !open.contains(&number), "{number} is in use");
-        assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(token)]);
-    }
+    ends::new_messages_take_an_unused_identifier::<Wire>(Version::V311);
 }
 
 /// [3.1.1: MQTT-2.3.1-6]
 #[test]
 fn mqtt_2_3_1_6_acknowledgements_repeat_the_identifier() {
     for version in VERSIONS {
-        let mut wire = Wire::lasting(version);
-        for number in [1, 0x00FF, 0x0100, 0xFFFF] {
-            let at = id(number);
-            wire.receive(&[published("a", delivery(QOS_1, number)), published("b", delivery(QOS_2, number))]);
-            wire.receive(&[PubRel::new(at).into()]);
-            wire.assert_sent(&[PubAck::new(at).into(), PubRec::new(at).into(), PubComp::new(at).into()]);
-        }
-        wire.publish("c", QOS_2);
-        wire.receive(&[PubRec::new(id(1)).into()]);
-        wire.assert_sent(&[published("c", delivery(QOS_2, 1)), PubRel::new(id(1)).into()]);
+        ends::acknowledgements_repeat_the_identifier::<Wire>(version);
     }
 }
 
@@ -344,12 +323,7 @@ fn mqtt_3_2_2_5_and_mqtt_3_2_2_6_a_refusal_closes_with_a_fitting_code_or_none() 
 #[test]
 fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     for version in VERSIONS {
-        let mut wire = Wire::lasting(version);
-        wire.publish("1", QOS_1);
-        wire.publish("2", QOS_2);
-        wire.assert_sent(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
-        wire.resume();
-        wire.assert_sent(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
+        ends::a_retransmission_has_dup::<Wire>(version);
     }
 }
 
@@ -357,11 +331,7 @@ fn mqtt_3_3_1_1_a_retransmission_has_dup() {
 #[test]
 fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     for version in VERSIONS {
-        let mut wire = Wire::lasting(version);
-        wire.receive(&[0, 1, 2].map(|number| {
-            published("x", delivery(mqtt_sansio::QoS::from_value(number as u8).unwrap(), number.max(1)))
-        }));
-        wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
+        ends::each_qos_has_its_acknowledgement::<Wire>(version);
     }
 }
 
@@ -430,14 +400,7 @@ fn mqtt_3_12_4_1_pingreq_is_answered() {
 #[test]
 fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
     for connect in VERSIONS.into_iter().flat_map(|version| [lasting(version), clean(version)]) {
-        let mut wire = Wire::connected(config(), &connect);
-        let token = wire.publish("1", QOS_1);
-        wire.receive(&[published("half", delivery(QOS_2, 5))]);
-        wire.take();
-        wire.later(10_000_000_000);
-        assert_eq!(wire.poll(), []);
-        assert_eq!(wire.receive(&[published("half", again(QOS_2, 5))]), []);
-        assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
+        ends::the_session_lasts_as_long_as_the_connection(&mut Wire::connected(config(), &connect));
     }
 }
 
@@ -445,15 +408,7 @@ fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
 #[test]
 fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     for version in VERSIONS {
-        let mut wire = Wire::connected(ServerConfig { store_qos_0: true, ..config() }, &lasting(version));
-        wire.publish("now", QOS_0);
-        wire.assert_sent(&[published("now", delivery(QOS_0, 0))]);
-        wire.poll();
-        wire.lose();
-        wire.publish("waits", QOS_0);
-        wire.reconnect(&lasting(version));
-        wire.poll();
-        wire.assert_sent(&[connack(version == Version::V311), published("waits", delivery(QOS_0, 0))]);
+        ends::qos_0_has_no_dup::<Wire>(version);
     }
 }
 
@@ -461,16 +416,8 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
 #[test]
 fn mqtt_4_3_2_1_the_sender_of_qos_1() {
     for version in VERSIONS {
-        let mut wire = Wire::lasting(version);
-        let token = wire.publish("x", QOS_1);
-        wire.assert_sent(&[published("x", delivery(QOS_1, 1))]);
-        for _ in 0..3 {
-            wire.resume();
-            wire.assert_sent(&[published("x", again(QOS_1, 1))]);
-        }
-        assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
-        wire.resume();
-        wire.assert_silent();
+        ends::qos_1_begins_with_an_unused_identifier_and_without_dup::<Wire>(version);
+        ends::qos_1_is_unacknowledged_until_puback::<Wire>(version);
     }
 }
 
@@ -478,10 +425,8 @@ fn mqtt_4_3_2_1_the_sender_of_qos_1() {
 #[test]
 fn mqtt_4_3_2_2_the_receiver_of_qos_1() {
     for version in VERSIONS {
-        let mut wire = Wire::lasting(version);
-        assert_eq!(wire.receive(&[published("1", delivery(QOS_1, 5))]), [delivered("1", QOS_1)]);
-        assert_eq!(wire.receive(&[published("2", again(QOS_1, 5))]), [delivered_again("2", QOS_1)]);
-        wire.assert_sent(&[PubAck::new(id(5)).into(), PubAck::new(id(5)).into()]);
+        ends::a_message_is_acknowledged_after_ownership_is_accepted::<Wire>(version, QOS_1);
+        ends::after_puback_the_identifier_is_a_new_message::<Wire>(version);
     }
 }
 
@@ -489,18 +434,10 @@ fn mqtt_4_3_2_2_the_receiver_of_qos_1() {
 #[test]
 fn mqtt_4_3_3_1_the_sender_of_qos_2() {
     for version in VERSIONS {
-        let mut wire = Wire::lasting(version);
-        let token = wire.publish("x", QOS_2);
-        wire.assert_sent(&[published("x", delivery(QOS_2, 1))]);
-        wire.resume();
-        wire.assert_sent(&[published("x", again(QOS_2, 1))]);
-        wire.receive(&[PubRec::new(id(1)).into()]);
-        wire.assert_sent(&[PubRel::new(id(1)).into()]);
-        for _ in 0..3 {
-            wire.resume();
-            wire.assert_sent(&[PubRel::new(id(1)).into()]);
-        }
-        assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(token)]);
+        ends::qos_2_begins_with_an_unused_identifier_and_without_dup::<Wire>(version);
+        ends::qos_2_is_unacknowledged_until_pubrec::<Wire>(version);
+        ends::pubrel_is_unacknowledged_until_pubcomp::<Wire>(version);
+        ends::no_publish_follows_pubrel::<Wire>(version);
     }
 }
 
@@ -508,16 +445,12 @@ fn mqtt_4_3_3_1_the_sender_of_qos_2() {
 #[test]
 fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
     for version in VERSIONS {
-        let mut wire = Wire::lasting(version);
-        for payload in ["1", "2"] {
-            assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
-            assert_eq!(wire.receive(&[published(payload, again(QOS_2, 5))]), []);
-            wire.receive(&[PubRel::new(id(5)).into()]);
-            wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
-        }
-        // A PUBREL with an unknown identifier is answered as well.
-        wire.receive(&[PubRel::new(id(77)).into()]);
-        assert_eq!(wire.take(), [0x70, 2, 0, 77]);
+        ends::a_message_is_acknowledged_after_ownership_is_accepted::<Wire>(version, QOS_2);
+        ends::before_pubrel_a_duplicate_is_acknowledged_and_not_delivered::<Wire>(version);
+        ends::an_acknowledged_message_is_not_delivered_again::<Wire>(version);
+        ends::pubrel_is_answered_by_pubcomp::<Wire>(version);
+        ends::after_pubcomp_the_identifier_is_a_new_message::<Wire>(version);
+        ends::an_unknown_identifier_is_no_error::<Wire>(version);
     }
 }
 
@@ -525,18 +458,7 @@ fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
 #[test]
 fn mqtt_4_4_0_1_unacknowledged_packets_are_sent_again() {
     for version in VERSIONS {
-        let mut wire = Wire::lasting(version);
-        for payload in ["1", "2", "3"] {
-            wire.publish(payload, QOS_2);
-        }
-        wire.receive(&[PubRec::new(id(2)).into()]);
-        wire.take();
-        wire.resume();
-        wire.assert_sent(&[
-            PubRel::new(id(2)).into(),
-            published("1", again(QOS_2, 1)),
-            published("3", again(QOS_2, 3)),
-        ]);
+        ends::resent_on_resumption_alone_and_with_the_same_identifiers::<Wire>(version);
     }
 }
 
@@ -567,12 +489,9 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
 /// [3.1.1: MQTT-4.8.0-2]
 #[test]
 fn mqtt_4_8_0_2_a_packet_above_the_size_limit_closes_the_connection() {
-    let config = ServerConfig { maximum_packet_size: NonZeroU32::new(50), max_requests: 2, ..config() };
+    let config = ServerConfig { max_requests: 2, ..config() };
     for version in VERSIONS {
-        let mut wire = Wire::connected(config.clone(), &lasting(version));
-        let large = "x".repeat(50);
-        let events = wire.receive(&[published(&large, delivery(QOS_1, 1))]);
-        assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{events:?}");
+        ends::a_packet_above_the_own_maximum_closes::<Wire>(version);
         let mut wire = Wire::connected(config.clone(), &lasting(version));
         wire.subscribe(1, &["a"]);
         wire.subscribe(2, &["a"]);
