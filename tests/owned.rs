@@ -161,6 +161,18 @@ fn an_invalid_message_is_refused() {
 }
 
 #[test]
+fn the_topic_of_a_message_is_compared_with_text() {
+    for version in [Version::V311, Version::V5] {
+        let publish = Publish { topic: TopicName::new("a/b").unwrap(), ..Publish::default() };
+        receive(version, &bytes_of(&publish, version), |message| {
+            assert!(message.topic == "a/b" && message.topic == *"a/b");
+            assert!(message.topic != "a/c" && message.topic != *"a/c");
+            assert!(message.topic == message.topic.clone());
+        });
+    }
+}
+
+#[test]
 fn a_topic_of_any_length_is_found() {
     for len in [1, 126, 127, 128, 16_380, 65_535] {
         let topic = "t".repeat(len);
