@@ -70,3 +70,17 @@ fn a_server_that_withholds_input_does_not_give_up_the_client() {
     let close = server.poll_timeout(seconds(59 * 60 + 91));
     assert_eq!(close, Some(server::Action::Close(server::Close::KeepAliveTimeout)));
 }
+
+/// The beginning of a packet shows that the client is alive, also if as many bytes of an earlier one were left before.
+#[test]
+fn the_beginning_of_each_packet_is_a_sign_of_life() {
+    let mut server = server();
+    for (at, mut input, left) in [(50, &b"\xc0"[..], 1), (51, b"\xc0\x00", 0), (100, b"\xc0", 1)] {
+        assert_eq!(server.poll(seconds(at), &mut input), None);
+        assert_eq!(input.len(), left);
+        written(server.transmit());
+    }
+    assert_eq!(server.poll_timeout(seconds(189)), None);
+    let close = server.poll_timeout(seconds(191));
+    assert_eq!(close, Some(server::Action::Close(server::Close::KeepAliveTimeout)));
+}

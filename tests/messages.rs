@@ -2,10 +2,10 @@
 
 #![cfg(feature = "alloc")]
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::{List, PayloadFormat, PublishProperties, UserProperty};
-use mqtt_sansio::{Instant, Message, PublishError, QoS, TopicName, Utf8Str, Will};
+use mqtt_sansio::{Instant, Message, Payload, PublishError, QoS, TopicName, Utf8Str, Will};
 
 const NOW: Instant = Instant::EPOCH;
 
@@ -86,4 +86,22 @@ fn user_properties_of_owned_texts_are_a_list_like_any_other() {
     assert_eq!(list.iter().collect::<Vec<_>>(), slice);
     let long = [("x".repeat(65_536), String::new())];
     assert!(List::<UserProperty<'_>>::try_from(&long[..]).is_err());
+}
+
+/// A payload is its bytes, wherever they are; only those that were given as shared ones are shared.
+#[test]
+fn payloads_of_every_kind() {
+    let (bytes, text) = (Bytes::from_static(b"abc"), String::from("abc"));
+    let shared: [Payload<'_>; 4] = [(&bytes).into(), bytes.clone().into(), text.clone().into(), b"abc".to_vec().into()];
+    let vector = b"abc".to_vec();
+    let borrowed: [Payload<'_>; 5] = ["abc".into(), (&text).into(), b"abc".into(), b"abc"[..].into(), (&vector).into()];
+    assert!(shared.iter().all(|payload| matches!(payload, Payload::Shared(_))));
+    assert!(borrowed.iter().all(|payload| matches!(payload, Payload::Borrowed(_))));
+    for payload in shared.iter().chain(&borrowed) {
+        assert_eq!(payload.as_bytes(), b"abc");
+        assert_eq!(*payload, borrowed[0]);
+        assert_ne!(*payload, Payload::from("abd"));
+        assert_ne!(*payload, Payload::default());
+    }
+    assert_eq!(Payload::default().as_bytes(), b"");
 }

@@ -111,6 +111,22 @@ fn a_topic_alias_is_resolved() {
     assert_eq!(topics, [("a".into(), Bytes::from("b")), ("a".into(), Bytes::from("c"))]);
 }
 
+/// As [`Message::reply_to`]: the topic and the correlation data of the request and its QoS, and nothing else of it.
+#[test]
+fn an_owned_request_is_answered() {
+    let user = [UserProperty::new("a", "1").unwrap()];
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let message = Message::new("questions", "6 * 7").retain(true).qos(qos);
+        let request = OwnedMessage::try_from(message.properties(full_properties(&user, &[]))).unwrap();
+        let reply = OwnedMessage::try_from(request.reply("42").unwrap()).unwrap();
+        assert_eq!((reply.topic().as_str(), &reply.payload()[..], reply.qos()), ("answers/1", &b"42"[..], qos));
+        let expected = PublishProperties { correlation_data: Some(b"\x00\x01"), ..PublishProperties::default() };
+        assert_eq!((reply.properties(), reply.retain()), (expected, false));
+        let unanswerable = OwnedMessage::try_from(Message::new("questions", "?").qos(qos)).unwrap();
+        assert!(unanswerable.reply("42").is_none(), "it has no Response Topic");
+    }
+}
+
 #[test]
 fn a_payload_in_shared_bytes_is_not_copied() {
     for len in [1, 5000] {
@@ -144,6 +160,18 @@ fn an_invalid_message_is_refused() {
     let data = vec![0; 65_536];
     let too_long = PublishProperties { correlation_data: Some(&data), ..PublishProperties::default() };
     assert!(OwnedMessage::try_from(Message::new("a", "1").properties(too_long)).is_err());
+}
+
+#[test]
+fn the_topic_of_a_message_is_compared_with_text() {
+    for version in [Version::V311, Version::V5] {
+        let publish = Publish { topic: TopicName::new("a/b").unwrap(), ..Publish::default() };
+        receive(version, &bytes_of(&publish, version), |message| {
+            assert!(message.topic == "a/b" && message.topic == *"a/b");
+            assert!(message.topic != "a/c" && message.topic != *"a/c");
+            assert!(message.topic == message.topic.clone());
+        });
+    }
 }
 
 #[test]

@@ -330,6 +330,27 @@ fn wills_that_are_due_survive() {
     assert_eq!(payload(session.poll_timeout(NOW + SECOND * 5)), b"second");
 }
 
+/// A try is a connection on which a byte of the message was written.
+#[test]
+fn the_tries_of_a_message() {
+    let mut world = World::new(connect(100));
+    world.store();
+    let token = world.session.publish(NOW, &Message::new("t", "1").qos(QoS::AtLeastOnce)).unwrap();
+    assert_eq!(world.session.tries(token), Some(0));
+    for tries in [1, 2] {
+        world.store();
+        world.take();
+        assert_eq!(world.session.tries(token), Some(tries));
+        world.session.closed(NOW);
+        assert_eq!(world.session.tries(token), Some(tries));
+        world.session = accept(Some(world.session), connect(100), NOW);
+    }
+    world.store();
+    world.take();
+    world.receive(&[PubAck::new(id(1)).into()]);
+    assert_eq!(world.session.tries(token), None, "the message is acknowledged");
+}
+
 /// A snapshot describes the whole session as it is now, with what no batch has described yet and the wills.
 #[test]
 fn a_snapshot_is_the_whole_session() {

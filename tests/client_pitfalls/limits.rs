@@ -212,6 +212,15 @@ fn pitfall_15_every_drop_is_reported() {
     let too_large = Message::new("t", vec![0; 200]).qos(QOS_1);
     assert_eq!(wire.client.publish(wire.now, &too_large), Err(PublishError::QueueFull));
     assert_eq!((wire.poll(), wire.client.queued()), (vec![], 1));
+    // The oldest message is dropped, whatever its QoS is and that of the others.
+    for kinds in [[QOS_0, QOS_1], [QOS_1, QOS_0]] {
+        let mut wire = Wire::new(ClientConfig { max_stored: 2, overflow: Overflow::DropOldest, ..v5() });
+        let [oldest, next] = kinds.map(|qos| wire.publish("x", qos));
+        for dropped in [oldest, next] {
+            wire.publish("x", QOS_1);
+            assert_eq!(wire.poll(), [abandoned(dropped, AbandonReason::Overflow)], "{kinds:?}");
+        }
+    }
     // Requests are not dropped to make room for messages.
     let mut wire = Wire::new(ClientConfig { max_stored: 2, overflow: Overflow::DropOldest, ..v5() });
     let asked = wire.subscribe();

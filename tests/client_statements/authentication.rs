@@ -41,6 +41,10 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
     let mut wire = Wire::connected_by(authenticating(), authenticated());
     wire.client.reauthenticate(wire.now, b"").unwrap();
     assert_eq!(wire.receive(&[step.into()]), changed);
+    // The success of the re-authentication too.
+    let mut wire = Wire::connected_by(authenticating(), authenticated());
+    wire.client.reauthenticate(wire.now, b"").unwrap();
+    assert_eq!(wire.receive(&[auth(AuthReasonCode::Success, "other", b"").into()]), changed);
 }
 
 /// [5.0: MQTT-4.12.0-7]
