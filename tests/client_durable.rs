@@ -211,7 +211,7 @@ fn a_restored_session_is_durable() {
 }
 
 /// A message of which no byte was written when the connection ended is queued again, also after a restart: it goes out
-/// without DUP \[MQTT-3.3.1-1\].
+/// without DUP. [3.1.1: MQTT-3.3.1-1; 5.0: MQTT-3.3.1-1]
 #[test]
 fn a_message_that_was_not_written_is_queued_after_a_restart() {
     let (mut client, mut pairs) = (ClientSession::new(config(Version::V5)), Pairs::default());

@@ -11,6 +11,7 @@ use mqtt_sansio::codec::{
 use mqtt_sansio::store::Pairs;
 use mqtt_sansio::{AbandonReason, AckHandle, Instant, Message, ProtocolError, QoS, SessionExpiry, Token, Version};
 
+#[allow(clippy::duplicate_mod)] // a test that has both ends has it twice
 #[path = "packets.rs"]
 pub(crate) mod packets;
 

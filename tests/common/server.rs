@@ -16,6 +16,7 @@ use mqtt_sansio::{
     AbandonReason, AckHandle, Instant, Message, ProtocolError, QoS, Token, TopicFilter, TopicName, Utf8Str, Version,
 };
 
+#[allow(clippy::duplicate_mod)] // a test that has both ends has it twice
 #[path = "packets.rs"]
 pub(crate) mod packets;
 
