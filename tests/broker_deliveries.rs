@@ -82,7 +82,7 @@ fn dropped_messages_do_not_block_later_ones() {
 }
 
 /// The limits of a client hold for one connection: messages for an absent client are stored, and a connection with
-/// other limits receives them [MQTT-3.1.2-24].
+/// other limits receives them [5.0: MQTT-3.1.2-24].
 #[test]
 fn limits_belong_to_the_connection() {
     let connect = |maximum_packet_size: Option<u32>| Connect {
@@ -119,7 +119,7 @@ fn limits_belong_to_the_connection() {
 }
 
 /// No Local that is removed while retained messages are still to be sent applies to the following ones only: the first
-/// subscription must not deliver the client's own messages [MQTT-3.8.3-3].
+/// subscription must not deliver the client's own messages [5.0: MQTT-3.8.3-3].
 #[test]
 fn removing_no_local_does_not_deliver_own_retained_messages() {
     let with = |no_local: bool, retain_handling: RetainHandling| Subscription {
@@ -157,6 +157,7 @@ fn removing_no_local_does_not_deliver_own_retained_messages() {
 }
 
 /// The Message Expiry Interval starts when the message arrives, also in a session that was idle for long.
+/// [5.0: MQTT-3.3.2-5, MQTT-3.3.2-6]
 #[test]
 fn an_expiry_interval_starts_when_the_message_arrives() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
@@ -229,6 +230,7 @@ fn share(qos: QoS) -> (Net, usize, usize, usize) {
     (net, publisher, first, second)
 }
 
+/// [5.0: U-4.8.2-b]
 #[test]
 fn pitfall_35_messages_of_an_ended_member_go_to_another_member() {
     for end in End::ALL {
@@ -267,6 +269,7 @@ fn pitfall_35_messages_of_an_ended_member_go_to_another_member() {
 
 /// The other member receives the message as if it had been chosen first: with its own QoS and subscription options, and
 /// with the remaining Message Expiry Interval.
+/// [5.0: MQTT-4.8.2-3, U-4.8.2-b]
 #[test]
 fn pitfall_35_another_member_receives_it_with_its_own_options() {
     let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
@@ -491,7 +494,7 @@ fn pitfall_31_a_message_that_could_not_be_stored_is_refused() {
 }
 
 /// One stored copy is enough, and so is a retained message. A message above a subscriber's Maximum Packet Size is not
-/// refused for that [MQTT-3.1.2-25]. QoS 0 is never answered.
+/// refused for that [5.0: MQTT-3.1.2-25]. QoS 0 is never answered.
 #[test]
 fn pitfall_31_a_message_stored_at_least_once_is_not_refused() {
     let mut net = Net::new(with_server(|server| server.max_stored = 1));

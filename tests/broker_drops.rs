@@ -130,7 +130,7 @@ fn dropped_when_expired() {
     }
 }
 
-/// A message above the client's Maximum Packet Size is not sent, and others are [MQTT-3.1.2-24, MQTT-3.1.2-25].
+/// A message above the client's Maximum Packet Size is not sent, and others are [5.0: MQTT-3.1.2-24, MQTT-3.1.2-25].
 #[test]
 fn dropped_when_too_large_for_the_client() {
     let properties = ConnectProperties {

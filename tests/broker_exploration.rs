@@ -945,6 +945,7 @@ fn two_subscribers() {
 }
 
 /// A retained message is replaced, and removed.
+/// [5.0: MQTT-3.3.1-5, MQTT-3.3.1-6]
 #[test]
 fn retained_messages() {
     const REPLACES: Role = Role { before: &[Retain("A1", "a", Q1)], commands: &[Retain("A2", "a", Q2)], ..ROLE };
@@ -965,6 +966,7 @@ fn new_subscribers_get_retained_messages() {
 }
 
 /// A subscription begins, and ends, while a message is published.
+/// [5.0: MQTT-3.10.4-2]
 #[test]
 fn subscriptions() {
     const BEGINS: Role = Role { commands: &[Subscribe("a", Q2)], ..ROLE };
@@ -995,6 +997,7 @@ fn members_leave() {
 }
 
 /// A client with a will loses its connection.
+/// [5.0: MQTT-3.1.2-8]
 #[test]
 fn wills() {
     const WILL: Role = Role { will: Some("will"), ..ROLE };

@@ -217,8 +217,8 @@ fn later_packets_wait_in_order() {
     }
 }
 
-/// The time for which a message has waited for its decision counts against its Message Expiry Interval [MQTT-3.3.2-5,
-/// MQTT-3.3.2-6].
+/// The time for which a message has waited for its decision counts against its Message Expiry Interval [5.0:
+/// MQTT-3.3.2-5, MQTT-3.3.2-6].
 #[test]
 fn waiting_counts_against_the_expiry_interval() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {

@@ -2,7 +2,9 @@
 
 #![cfg(feature = "broker")]
 
-use mqtt_sansio::broker::{Admission, Answer, Decision, DecisionId, Refusal, UnknownDecision};
+use mqtt_sansio::broker::{
+    Admission, AllowAll, Answer, Broker, Decision, DecisionId, Origin, Refusal, UnknownDecision,
+};
 use mqtt_sansio::codec::{
     AuthReasonCode, ConnAckReasonCode, Connect, DisconnectReasonCode, Packet, PubAckReasonCode, SubAckReasonCode,
 };
@@ -14,8 +16,8 @@ mod broker;
 #[path = "common/server.rs"]
 mod server;
 
-use self::broker::{BOTH, Net, message, named};
-use self::server::{auth, authenticating, decode, encoded, text};
+use self::broker::{BOTH, Net, config, message, named};
+use self::server::{at, auth, authenticating, decode, encoded, refused, take, text};
 
 /// The last decision that was asked for, with its identifier.
 fn asked(net: &Net) -> (DecisionId, String) {
@@ -209,6 +211,7 @@ fn a_connection_may_end_while_a_decision_is_pending() {
     assert_eq!(net.received(client), ["PUBACK 1 10"]);
 }
 
+/// [5.0: MQTT-4.12.0-2, MQTT-4.12.0-4, MQTT-4.12.0-5, MQTT-4.12.1-2]
 #[test]
 fn enhanced_authentication_continues_until_it_is_decided() {
     for later in [false, true] {
@@ -258,6 +261,20 @@ fn enhanced_authentication_continues_until_it_is_decided() {
         assert_eq!(net.received(client), ["DISCONNECT 87"]);
         assert!(net.is_over(client));
     }
+}
+
+/// The defaults of [`Policy`](mqtt_sansio::broker::Policy) support no method: a client that names one is refused, and
+/// is not accepted as if something had been proved [5.0: MQTT-4.12.0-1].
+#[test]
+fn the_default_policy_supports_no_authentication_method() {
+    let mut broker = Broker::new(config(), AllowAll);
+    let id = broker.open(at(0), Origin::UNKNOWN);
+    let connect = encoded(&authenticating().into(), Version::V5);
+    broker.receive(at(0), id, &mut &connect[..]);
+    let sent = take(broker.transmit(id));
+    assert_eq!(decode(&sent, Version::V5), [refused(ConnAckReasonCode::BadAuthenticationMethod)]);
+    assert!(broker.is_over(id));
+    assert_eq!(broker.status().sessions, 0);
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn limits_hold_in_bytes() {
 }
 
 /// A retained message is delivered before a newer one of its topic, however slowly its subscriber reads
-/// \[MQTT-4.6.0-6\].
+/// [3.1.1: MQTT-4.6.0-6; 5.0: MQTT-4.6.0-5].
 #[test]
 fn a_retained_message_is_not_delivered_after_a_newer_one() {
     for filters in [&["t/+"][..], &["x/#", "t/+"], &["t/+", "t/1"]] {

@@ -276,6 +276,7 @@ fn a_session_may_end_while_it_is_resumed() {
 }
 
 /// Two clients with the same identifier: the newer one has the session in the end, the older one is taken over.
+/// [5.0: MQTT-3.1.4-3]
 #[test]
 fn two_clients_resume_one_session() {
     for polls in 0..40 {

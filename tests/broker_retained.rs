@@ -81,6 +81,7 @@ fn to(filter: &str) -> Subscription<'_> {
     Subscription::new(filter, QoS::AtLeastOnce).unwrap()
 }
 
+/// [3.1.1: MQTT-3.3.1-6; 5.0: MQTT-3.3.1-9]
 #[test]
 fn all_retained_messages_arrive() {
     for version in BOTH {
@@ -150,7 +151,8 @@ fn replaced_deleted_and_expired_messages_are_not_sent() {
     assert_all(&all, (0..COUNT).filter(|number| !coming[..2].contains(number)));
 }
 
-/// A second SUBSCRIBE with the same filter loses no message that is still to be sent [MQTT-3.8.4-4].
+/// A second SUBSCRIBE with the same filter loses no message that is still to be sent [3.1.1:
+/// MQTT-3.8.4-3; 5.0: MQTT-3.8.4-4].
 #[test]
 fn a_second_subscribe_loses_no_retained_message() {
     for retain_handling in [RetainHandling::SendIfNew, RetainHandling::DoNotSend] {
@@ -176,6 +178,7 @@ fn a_second_subscribe_loses_no_retained_message() {
 }
 
 /// After UNSUBSCRIBE no more of them are sent.
+/// [3.1.1: MQTT-3.10.4-2; 5.0: MQTT-3.10.4-2]
 #[test]
 fn no_retained_message_after_unsubscribe() {
     for version in BOTH {
@@ -189,6 +192,7 @@ fn no_retained_message_after_unsubscribe() {
 }
 
 /// Each subscription receives its own retained messages.
+/// [5.0: MQTT-3.3.1-9]
 #[test]
 fn each_subscription_receives_its_retained_messages() {
     let (mut net, _, slow) = with_retained(Version::V5);

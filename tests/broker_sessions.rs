@@ -56,6 +56,7 @@ fn end(net: &mut Net, client: Peer, how: End) {
     assert!(net.is_over(client), "{how:?}");
 }
 
+/// [5.0: MQTT-3.1.2-5, MQTT-3.1.2-6, MQTT-3.1.2-23, MQTT-4.1.0-2]
 #[test]
 fn subscriptions_and_messages_last_as_long_as_the_session() {
     let mut cases = 0;
@@ -107,6 +108,7 @@ fn subscriptions_and_messages_last_as_long_as_the_session() {
 }
 
 /// Before 5.0 a session never expires, or it ends with its connection, unless the server has a limit.
+/// [3.1.1: MQTT-3.1.2-4, MQTT-3.1.2-6]
 #[test]
 fn before_5_0_a_session_is_clean_or_never_expires() {
     for version in [Version::V31, Version::V311] {

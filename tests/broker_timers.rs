@@ -62,7 +62,8 @@ fn connect_must_arrive_within_the_timeout() {
     assert_eq!(net.broker.deadline(), None);
 }
 
-/// The connection stays open while packets arrive within one and a half times the Keep Alive [MQTT-3.1.2-22].
+/// The connection stays open while packets arrive within one and a half times the Keep Alive
+/// [3.1.1: MQTT-3.1.2-24; 5.0: MQTT-3.1.2-22].
 #[test]
 fn keep_alive_counts_from_the_last_packet_received() {
     let mut net = Net::plain();

@@ -425,7 +425,7 @@ fn all_topics_for_many_at_once_stop_nobody() {
     assert!(each <= 12, "{each} units a message");
 }
 
-/// \[MQTT-3.8.4-5\].
+/// [3.1.1: MQTT-3.8.4-4; 5.0: MQTT-3.8.4-5].
 #[test]
 fn a_subscribe_is_worked_on_filter_by_filter() {
     let broker = &mut broker(1);

@@ -121,6 +121,7 @@ impl Case {
     }
 }
 
+/// [5.0: MQTT-3.1.2-8, MQTT-3.1.2-10, MQTT-3.1.3-9, MQTT-3.14.4-3]
 #[test]
 fn exactly_one_will_or_none() {
     use DisconnectReasonCode::{DisconnectWithWillMessage, NormalDisconnection};
@@ -162,6 +163,7 @@ fn a_takeover_ends_a_connection_and_resumes_the_session() {
 }
 
 /// Before 5.0 a will has no delay, and a session never expires or ends with its connection.
+/// [3.1.1: MQTT-3.1.2-8, MQTT-3.1.2-10, MQTT-3.14.4-3]
 #[test]
 fn before_5_0_a_will_is_published_when_the_connection_ends() {
     for version in [Version::V31, Version::V311] {

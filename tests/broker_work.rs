@@ -288,7 +288,8 @@ fn a_subscriber_that_unsubscribes_before_its_turn_gets_nothing() {
     assert!(crowd[..19].iter().all(|&id| stage.take(id) == ["x"]));
 }
 
-/// The input of a client waits until its message has gone to all [MQTT-4.6.0-5], and `next_ready` tells when it is taken again.
+/// The input of a client waits until its message has gone to all [3.1.1: MQTT-4.6.0-6; 5.0: MQTT-4.6.0-5],
+/// and `next_ready` tells when it is taken again.
 #[test]
 fn messages_of_one_client_come_in_order() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {

@@ -167,6 +167,7 @@ fn exists(reason_code: impl Into<ReasonCode>, version: Version) -> bool {
     version == Version::V5 || reason_code.into() == ReasonCode::Success
 }
 
+/// [3.1.1: MQTT-4.3.2-1, MQTT-4.3.3-1; 5.0: MQTT-4.3.2-3, MQTT-4.3.3-3, MQTT-4.3.3-4, MQTT-4.3.3-5, MQTT-4.4.0-2]
 #[test]
 fn every_stage_and_every_answer() {
     let stages = [
@@ -396,6 +397,7 @@ const ARRIVALS: [(Inbound, Verdict, Verdict, Verdict); 8] = [
     (Inbound::Carried2,      None,       Some(false), Some(true)),
 ];
 
+/// [3.1.1: MQTT-4.3.2-2, MQTT-4.3.3-2; 5.0: MQTT-4.3.2-5, MQTT-4.3.3-9, MQTT-4.3.3-10, MQTT-4.3.3-11, MQTT-4.3.3-12]
 #[test]
 fn every_inbound_state_and_every_arrival() {
     let mut rows = 0;
@@ -451,8 +453,7 @@ fn an_unacknowledged_message_is_recognised_by_its_packet_identifier() {
     }
 }
 
-/// A PUBLISH arrives, of a new message or a duplicate, with or without DUP: DUP makes no difference \[MQTT-4.3.2-5,
-/// MQTT-4.3.3-10\].
+/// A PUBLISH arrives, of a new message or a duplicate, with or without DUP: DUP makes no difference.
 fn arrives(version: Version, by_hand: bool, state: Inbound, qos: QoS, dup: bool, is_new: bool) {
     let why = format!("{version}, by hand: {by_hand}, {state:?}, {qos}, DUP: {dup}");
     let mut wire = inbound(state, version, by_hand);
@@ -1046,6 +1047,7 @@ fn commands_beyond_the_limits_of_the_server() {
 }
 
 /// In an enhanced authentication client and server send by turns.
+/// [5.0: MQTT-4.12.0-3, U-3.15.1]
 #[test]
 fn client_and_server_alternate_in_authentication() {
     let step = |data| auth(AuthReasonCode::ContinueAuthentication, "M", data).into();

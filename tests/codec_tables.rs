@@ -229,6 +229,7 @@ fn properties_have_numbers_names_and_wire_types() {
     }
 }
 
+/// [5.0: U-2.2.2.2-a]
 #[test]
 fn properties_are_accepted_in_their_packets() {
     for row in &PROPERTIES {
@@ -262,6 +263,7 @@ fn encodes_in_v5_only(packet: &Packet<'_>, frame: &[u8]) {
     }
 }
 
+/// [5.0: U-2.2.2.2-a]
 #[test]
 fn unknown_identifiers_are_refused() {
     for place in PLACES {
@@ -273,6 +275,7 @@ fn unknown_identifiers_are_refused() {
     }
 }
 
+/// [5.0: U-2.2.2.2-b]
 #[test]
 fn properties_are_repeated_only_where_allowed() {
     for row in &PROPERTIES {
@@ -295,6 +298,7 @@ fn properties_are_repeated_only_where_allowed() {
     }
 }
 
+/// [5.0: MQTT-3.3.4-6, MQTT-3.14.2-2]
 #[test]
 fn some_properties_go_one_way_only() {
     for row in &PROPERTIES {
@@ -324,6 +328,8 @@ fn check_value(place: Place, row: &Row, value: &[u8], error: Option<usize>) {
     assert_eq!(wrong_at, error.map(|at| value_at + at), "{} {value:02x?} in {place:?}", row.name);
 }
 
+/// [5.0: MQTT-3.3.2-8, MQTT-3.3.2-13, MQTT-3.3.2-14, MQTT-3.3.2-19, U-3.1.2.11.3, U-3.1.2.11.4, U-3.1.2.11.6,
+/// U-3.1.2.11.7, U-3.2.2.3.4, U-3.2.2.3.5, U-3.3.2.3.8-a, U-3.8.2.1.2]
 #[test]
 fn properties_have_legal_values() {
     for row in &PROPERTIES {
@@ -419,6 +425,8 @@ fn check_reason_codes(before: &[u8], behind: &[u8], version: Version, legal: &[u
     }
 }
 
+/// [5.0: MQTT-3.2.2-8, MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1, MQTT-3.9.3-2, MQTT-3.11.3-2,
+/// MQTT-3.14.2-1, MQTT-3.15.2-1]
 #[test]
 fn packets_carry_their_reason_codes() {
     let check = |before: &[u8], behind: &[u8], legal| check_reason_codes(before, behind, Version::V5, legal);
@@ -438,6 +446,7 @@ fn packets_carry_their_reason_codes() {
     check(b"\xF0\x06", b"\x04\x15\0\x01m", AUTH);
 }
 
+/// [3.1.1: MQTT-3.9.3-2]
 #[test]
 fn packets_before_5_0_carry_their_return_codes() {
     // 3.1 does not use the upper six bits of a granted QoS.

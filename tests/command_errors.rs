@@ -27,6 +27,7 @@ fn connected(properties: &[u8]) -> ClientSession {
     client
 }
 
+/// [5.0: MQTT-3.2.2-11, MQTT-3.2.2-14, MQTT-3.2.2-15, MQTT-3.3.4-6]
 #[test]
 fn a_message() {
     let mut client = connected(b"\x24\x01\x25\x00\x27\x00\x00\x00\x20");
@@ -63,6 +64,7 @@ fn a_message() {
     assert_eq!(text(old.publish(NOW, &asking)), "properties of PUBLISH cannot be encoded in MQTT 3.1.1");
 }
 
+/// [5.0: MQTT-3.8.3-2]
 #[test]
 fn a_subscription() {
     let mut client = connected(b"\x28\x00\x29\x00\x2a\x00");
@@ -84,6 +86,7 @@ fn a_subscription() {
     assert!(text(client.subscribe(NOW, &[])).starts_with("SUBSCRIBE: payload "), "a list of filters is not empty");
 }
 
+/// [5.0: MQTT-1.5.4-2, MQTT-3.1.3-4, MQTT-3.1.3-11, MQTT-3.1.3-12, MQTT-3.3.2-13, MQTT-3.3.2-19]
 #[test]
 fn a_configuration_of_a_client() {
     let bad = || "a\0".to_owned();

@@ -367,6 +367,8 @@ fn check_all(version: Version, expiries: &[u32], delays: &[Option<u32>], ends: &
     count
 }
 
+/// [5.0: MQTT-3.1.2-4, MQTT-3.1.2-5, MQTT-3.1.2-6, MQTT-3.1.2-8, MQTT-3.1.2-10, MQTT-3.1.2-23, MQTT-3.1.3-9,
+/// MQTT-3.2.2-2, MQTT-3.2.2-3, MQTT-3.14.4-3, MQTT-4.1.0-2]
 #[test]
 fn sessions_and_wills_of_5_0() {
     let count = check_all(Version::V5, &[0, 100, FOR_EVER], &[None, Some(0), Some(30), Some(300)], &End::ALL);
@@ -374,6 +376,8 @@ fn sessions_and_wills_of_5_0() {
 }
 
 /// Before 5.0 a will has no delay, and DISCONNECT no reason code.
+/// [3.1.1: MQTT-3.1.2-4, MQTT-3.1.2-6, MQTT-3.1.2-8, MQTT-3.1.2-10, MQTT-3.2.2-1, MQTT-3.2.2-2, MQTT-3.2.2-3,
+/// MQTT-3.14.4-3]
 #[test]
 fn sessions_and_wills_of_3_1_1_and_3_1() {
     let ends = [
@@ -391,7 +395,7 @@ fn sessions_and_wills_of_3_1_1_and_3_1() {
 }
 
 /// In 3.1.1 the last CONNECT decides: after Clean Session the session ends with its connection, and otherwise it does
-/// not [3.1.1: MQTT-3.1.2-4, MQTT-3.1.2-6].
+/// not [3.1.1: MQTT-3.1.2-4, MQTT-3.1.2-6; 5.0: MQTT-3.1.2-23].
 #[test]
 fn the_last_connect_decides_how_long_a_session_lasts() {
     for version in Version::ALL {
@@ -453,7 +457,7 @@ fn disconnect_changes_the_session_expiry_interval() {
 }
 
 /// A session that has reported its expiry cannot be resumed, even if the embedding program still holds it
-/// [MQTT-3.2.2-3].
+/// [3.1.1: MQTT-3.2.2-3; 5.0: MQTT-3.2.2-3, MQTT-4.1.0-2].
 #[test]
 fn an_expired_session_does_not_come_back() {
     for version in Version::ALL {
@@ -554,7 +558,7 @@ fn a_late_decision_takes_the_session_over() {
 }
 
 /// Every connection has a will of its own, and each is published unless its connection ended with a normal DISCONNECT,
-/// even if the session was not polled in between [MQTT-3.1.2-8].
+/// even if the session was not polled in between [3.1.1: MQTT-3.1.2-8; 5.0: MQTT-3.1.2-8].
 #[test]
 fn each_connection_has_its_own_will() {
     for version in Version::ALL {

@@ -486,7 +486,7 @@ impl World {
         true
     }
 
-    /// CONNECT has arrived. The server may still hold the last connection [MQTT-3.1.4-3].
+    /// CONNECT has arrived. The server may still hold the last connection: it is taken over.
     fn take_over(&mut self, connect: &[u8]) {
         if self.server.take_over(NOW).is_ok() {
             while let Some(action) = self.server.poll_timeout(NOW) {
@@ -773,6 +773,8 @@ const PAIRS: Plan = Plan {
     ..PLAN
 };
 
+/// [3.1.1: MQTT-4.3.2-1, MQTT-4.3.2-2, MQTT-4.3.3-1, MQTT-4.3.3-2, MQTT-4.4.0-1; 5.0: MQTT-4.3.2-3, MQTT-4.3.2-4,
+/// MQTT-4.3.3-3, MQTT-4.3.3-5, MQTT-4.3.3-10, MQTT-4.4.0-1]
 #[test]
 fn lost_connections() {
     for version in Version::ALL {
@@ -828,6 +830,7 @@ fn crashes_of_both() {
     }
 }
 
+/// [5.0: MQTT-3.3.4-7, MQTT-3.3.4-9, MQTT-4.9.0-2]
 #[test]
 fn receive_maximum_of_one() {
     for version in Version::ALL {
@@ -836,6 +839,7 @@ fn receive_maximum_of_one() {
     explore(Plan { receive_maximum: 1, accidents: 3, ..PLAN });
 }
 
+/// [5.0: MQTT-4.3.2-4, MQTT-4.3.3-8]
 #[test]
 fn manual_acknowledgements() {
     explore(Plan { manual_acks: true, takeovers: true, accidents: 1, ..PLAN });

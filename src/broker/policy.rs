@@ -109,9 +109,16 @@ pub trait Policy {
     /// [sees it again](Self::will) when it is published. A will under `$SYS/` is never published, and need not be refused here.
     ///
     /// The broker assigns a client identifier to a client without one, if [`Accept::assigned_client_id`] is `None`.
+    ///
+    /// By default every client is accepted that names no authentication method. One that does is refused with
+    /// [`BadAuthenticationMethod`](ConnAckReasonCode::BadAuthenticationMethod): nothing would check its proof
+    /// \[MQTT-4.12.0-1\].
     fn connect(&mut self, id: DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
-        let _ = (id, connect);
-        Decision::Now(Admission::accept())
+        let _ = id;
+        Decision::Now(match connect.properties.authentication_method {
+            Some(_) => ConnAckReasonCode::BadAuthenticationMethod.into(),
+            None => Admission::accept(),
+        })
     }
 
     /// Decides on the next step of an enhanced authentication, after a [challenge](Admission::Challenge), or on the first step

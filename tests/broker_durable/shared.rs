@@ -112,7 +112,7 @@ fn sent_messages_of_qos_1_go_to_another_member() {
     crash_at_each_batch(|| members_with_messages(QoS::AtLeastOnce, true), end, end);
 }
 
-/// Of QoS 2 the client may have accepted ownership: no other member gets the message \[MQTT-4.8.2-5\].
+/// Of QoS 2 the client may have accepted ownership: no other member gets the message [5.0: MQTT-4.8.2-5].
 #[test]
 fn sent_messages_of_qos_2_go_to_no_other_member() {
     for stored in [0, 1, usize::MAX] {

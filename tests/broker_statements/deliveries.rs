@@ -8,6 +8,26 @@ use mqtt_sansio::{QoS, TopicName, Version};
 use crate::broker::{BOTH, Net, message, named};
 use crate::server::{again, decode, text};
 
+/// A session is found by the client identifier alone, and by all of its characters.
+/// [3.1.1: MQTT-3.1.3-2; 5.0: MQTT-3.1.3-2]
+#[test]
+fn mqtt_3_1_3_2_a_session_is_found_by_its_client_identifier() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (one, other) = (net.client(version, "client"), net.client(version, "publisher"));
+        net.subscribe(one, "a", QoS::AtLeastOnce);
+        net.lose(one);
+        net.publish(other, "a", "for client", QoS::AtLeastOnce);
+        for name in ["Client", "clien", "client ", "client2", "\u{feff}client"] {
+            let stranger = net.client(version, name);
+            assert!(net.received(stranger).is_empty(), "{name:?} has a session of its own");
+        }
+        let back = net.resume(&named(version, "client"));
+        assert_eq!(net.received(back), ["a: for client q1"]);
+    }
+}
+
+/// [3.1.1: MQTT-3.1.4-2; 5.0: MQTT-3.1.4-3]
 #[test]
 fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
     for version in BOTH {
@@ -25,6 +45,7 @@ fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.3-6; 5.0: MQTT-3.1.3-6, MQTT-3.1.3-7, MQTT-3.2.2-16]
 #[test]
 fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
     let mut net = Net::plain();
@@ -39,24 +60,57 @@ fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
         assert!(names.insert(name));
     }
     assert_eq!(net.broker.status().sessions, 100);
+    // 3.1.1 cannot tell the client.
+    let mut peers = Vec::new();
+    for _ in 0..20 {
+        let clean = Connect { client_identifier: text(""), clean_start: true, ..named(Version::V311, "") };
+        let peer = net.try_connect(&clean);
+        assert_eq!(net.received_bytes(peer), [0x20, 2, 0, 0]);
+        assert!(names.insert(net.broker.client_id(net.id(peer)).unwrap().to_owned()));
+        peers.push(peer);
+    }
+    assert!(peers.into_iter().all(|peer| !net.is_over(peer)), "none has taken over another");
 }
 
+/// A client that has found out which identifier is assigned next, and uses it: two brokers with one secret assign the
+/// same ones. [5.0: MQTT-3.2.2-16]
+#[test]
+fn mqtt_3_2_2_16_an_identifier_in_use_is_not_assigned() {
+    let assigned = |net: &mut Net| {
+        let peer = net.try_connect(&Connect { client_identifier: text(""), ..named(Version::V5, "") });
+        net.broker.client_id(net.id(peer)).unwrap().to_owned()
+    };
+    let mut first = Net::plain();
+    let names = [assigned(&mut first), assigned(&mut first)];
+    let mut second = Net::plain();
+    let clever = names.clone().map(|name| second.client(Version::V5, &name));
+    second.lose(clever[1]);
+    let name = assigned(&mut second);
+    assert!(!names.contains(&name), "{name} is the identifier of a session");
+    assert_eq!(second.broker.status().sessions, 3);
+    assert!(!second.is_over(clever[0]));
+}
+
+/// [3.1.1: MQTT-3.3.1-3; 5.0: MQTT-3.3.1-3]
 #[test]
 fn mqtt_3_3_1_3_dup_is_not_propagated() {
-    for version in BOTH {
+    for (version, qos) in
+        BOTH.into_iter().flat_map(|version| [(version, QoS::AtLeastOnce), (version, QoS::ExactlyOnce)])
+    {
+        let line = format!("a: 1 q{}", qos.value());
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
-        net.subscribe(watcher, "a", QoS::AtLeastOnce);
+        net.subscribe(watcher, "a", qos);
         net.hold_acks(watcher);
-        let publish = message("a", "1", QoS::AtLeastOnce);
-        net.publish_packet(client, &Publish { delivery: again(QoS::AtLeastOnce, 1), ..publish });
-        assert_eq!(net.received(watcher), ["a: 1 q1"], "it was sent again by its publisher, not to this subscriber");
+        net.publish_packet(client, &Publish { delivery: again(qos, 1), ..message("a", "1", qos) });
+        assert_eq!(net.received(watcher), [&*line], "it was sent again by its publisher, not to this subscriber");
         net.lose(watcher);
         let watcher = net.resume(&named(version, "watcher"));
-        assert_eq!(net.received(watcher), ["a: 1 q1 again"]);
+        assert_eq!(net.received(watcher)[0], format!("{line} again"));
     }
 }
 
+/// [5.0: MQTT-3.3.2-4, MQTT-3.3.2-15, MQTT-3.3.2-16, MQTT-3.3.2-17, MQTT-3.3.2-18, MQTT-3.3.2-20]
 #[test]
 fn mqtt_3_3_2_4_mqtt_3_3_2_15_mqtt_3_3_2_16_mqtt_3_3_2_17_mqtt_3_3_2_18_and_mqtt_3_3_2_20_properties_are_forwarded() {
     let user_properties =
@@ -85,6 +139,7 @@ fn mqtt_3_3_2_4_mqtt_3_3_2_15_mqtt_3_3_2_16_mqtt_3_3_2_17_mqtt_3_3_2_18_and_mqtt
     }
 }
 
+/// [5.0: MQTT-3.3.2-5, MQTT-3.3.2-6]
 #[test]
 fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_stored_message_expires() {
     for version in BOTH {
@@ -115,6 +170,7 @@ fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_stored_message_expires() {
     }
 }
 
+/// [3.1.1: MQTT-3.3.5-1; 5.0: MQTT-3.3.4-2]
 #[test]
 fn mqtt_3_3_4_2_mqtt_3_3_5_1_overlapping_subscriptions_deliver_the_highest_qos() {
     for version in BOTH {
@@ -129,6 +185,7 @@ fn mqtt_3_3_4_2_mqtt_3_3_5_1_overlapping_subscriptions_deliver_the_highest_qos()
     }
 }
 
+/// [5.0: MQTT-3.3.4-3, MQTT-3.3.4-4]
 #[test]
 fn mqtt_3_3_4_3_and_mqtt_3_3_4_4_one_copy_has_all_identifiers() {
     let mut net = Net::plain();
@@ -143,6 +200,7 @@ fn mqtt_3_3_4_3_and_mqtt_3_3_4_4_one_copy_has_all_identifiers() {
 }
 
 /// The subscriptions of one client share one copy, so only a share beside them leads to a copy of its own.
+/// [5.0: MQTT-3.3.4-5]
 #[test]
 fn mqtt_3_3_4_5_a_copy_of_its_own_has_its_own_identifier() {
     let mut net = Net::plain();
@@ -153,6 +211,7 @@ fn mqtt_3_3_4_5_a_copy_of_its_own_has_its_own_identifier() {
     assert_eq!(net.received(watcher), ["a: 1 #1", "a: 1 #2"]);
 }
 
+/// [3.1.1: MQTT-3.1.2-5, MQTT-4.5.0-1; 5.0: MQTT-4.5.0-1]
 #[test]
 fn mqtt_3_1_2_5_and_mqtt_4_5_0_1_messages_are_stored_for_absent_clients() {
     for version in BOTH {
@@ -170,6 +229,7 @@ fn mqtt_3_1_2_5_and_mqtt_4_5_0_1_messages_are_stored_for_absent_clients() {
     }
 }
 
+/// [3.1.1: MQTT-4.6.0-5, MQTT-4.6.0-6; 5.0: MQTT-4.6.0-5, MQTT-4.6.0-6]
 #[test]
 fn mqtt_4_6_0_5_and_mqtt_4_6_0_6_every_topic_is_ordered() {
     for version in BOTH {
@@ -206,6 +266,7 @@ fn mqtt_4_6_0_5_and_mqtt_4_6_0_6_every_topic_is_ordered() {
 }
 
 /// A message is stored with all properties, both as a retained message and for an absent client.
+/// [5.0: MQTT-3.3.2-4, MQTT-3.3.2-15, MQTT-3.3.2-16, MQTT-3.3.2-17, MQTT-3.3.2-18, MQTT-3.3.2-20]
 #[test]
 fn mqtt_3_3_2_4_and_mqtt_3_3_2_15_to_mqtt_3_3_2_20_properties_are_stored() {
     let user_properties =
@@ -243,6 +304,7 @@ fn mqtt_3_3_2_4_and_mqtt_3_3_2_15_to_mqtt_3_3_2_20_properties_are_stored() {
 
 /// Order is preserved for each QoS of message and subscription: for clients that read at once, that have a Receive
 /// Maximum of two and read late, and that were absent.
+/// [3.1.1: MQTT-4.6.0-6; 5.0: MQTT-4.6.0-6]
 #[test]
 fn mqtt_4_6_0_6_order_is_preserved_for_slow_and_absent_clients() {
     let numbers: Vec<_> = (0..50).map(|number| number.to_string()).collect();

@@ -15,6 +15,7 @@ fn retained(net: &mut Net, version: Version, filter: &str) -> Vec<String> {
     received
 }
 
+/// [3.1.1: MQTT-3.3.1-5, MQTT-3.3.1-7; 5.0: MQTT-3.3.1-5]
 #[test]
 fn mqtt_3_3_1_5_and_mqtt_3_3_1_7_the_last_retained_message_is_stored_with_its_qos() {
     for version in BOTH {
@@ -30,6 +31,7 @@ fn mqtt_3_3_1_5_and_mqtt_3_3_1_7_the_last_retained_message_is_stored_with_its_qo
     }
 }
 
+/// [3.1.1: MQTT-3.3.1-10, MQTT-3.3.1-11; 5.0: MQTT-3.3.1-6, MQTT-3.3.1-7]
 #[test]
 fn mqtt_3_3_1_6_mqtt_3_3_1_7_mqtt_3_3_1_10_and_mqtt_3_3_1_11_an_empty_payload_removes_it_and_is_forwarded() {
     for version in BOTH {
@@ -47,6 +49,7 @@ fn mqtt_3_3_1_6_mqtt_3_3_1_7_mqtt_3_3_1_10_and_mqtt_3_3_1_11_an_empty_payload_re
     }
 }
 
+/// [3.1.1: MQTT-3.3.1-12; 5.0: MQTT-3.3.1-8]
 #[test]
 fn mqtt_3_3_1_8_and_mqtt_3_3_1_12_messages_without_retain_do_not_change_it() {
     for version in BOTH {
@@ -59,6 +62,7 @@ fn mqtt_3_3_1_8_and_mqtt_3_3_1_12_messages_without_retain_do_not_change_it() {
     }
 }
 
+/// [3.1.1: MQTT-3.3.1-6, MQTT-3.3.1-8, MQTT-3.3.1-9; 5.0: MQTT-3.3.1-9, MQTT-3.3.1-12]
 #[test]
 fn mqtt_3_3_1_6_mqtt_3_3_1_8_and_mqtt_3_3_1_9_a_new_subscription_receives_them_with_retain() {
     for version in BOTH {
@@ -95,21 +99,25 @@ fn twice(handling: RetainHandling) -> [Vec<String>; 2] {
     })
 }
 
+/// [5.0: MQTT-3.3.1-9]
 #[test]
 fn mqtt_3_3_1_9_retain_handling_0_sends_them_each_time() {
     assert_eq!(twice(RetainHandling::SendAtSubscribe), [["a: 1 retained"], ["a: 1 retained"]]);
 }
 
+/// [5.0: MQTT-3.3.1-10]
 #[test]
 fn mqtt_3_3_1_10_retain_handling_1_sends_them_for_a_new_subscription() {
     assert_eq!(twice(RetainHandling::SendIfNew), [vec!["a: 1 retained".to_owned()], vec![]]);
 }
 
+/// [5.0: MQTT-3.3.1-11]
 #[test]
 fn mqtt_3_3_1_11_retain_handling_2_sends_none() {
     assert_eq!(twice(RetainHandling::DoNotSend), [const { Vec::<String>::new() }; 2]);
 }
 
+/// [5.0: MQTT-3.3.1-12, MQTT-3.3.1-13]
 #[test]
 fn mqtt_3_3_1_12_and_mqtt_3_3_1_13_retain_as_published() {
     let mut net = Net::plain();
@@ -124,6 +132,7 @@ fn mqtt_3_3_1_12_and_mqtt_3_3_1_13_retain_as_published() {
     assert_eq!(net.received(keeping), ["a: 1 retained", "a: 2"]);
 }
 
+/// [3.1.1: MQTT-3.1.2-7]
 #[test]
 fn mqtt_3_1_2_7_retained_messages_are_not_part_of_a_session() {
     for version in BOTH {
@@ -137,6 +146,7 @@ fn mqtt_3_1_2_7_retained_messages_are_not_part_of_a_session() {
     }
 }
 
+/// [5.0: MQTT-3.3.2-5, MQTT-3.3.2-6]
 #[test]
 fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_retained_message_expires() {
     let mut net = Net::plain();

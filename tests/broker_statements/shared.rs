@@ -21,6 +21,7 @@ fn group(qos: &[QoS]) -> (Net, usize, Vec<usize>) {
     (net, client, members)
 }
 
+/// [5.0: U-4.8.2-a]
 #[test]
 fn section_4_8_2_a_each_message_goes_to_one_member_of_each_share() {
     let (mut net, client, members) = group(&[QoS::AtMostOnce; 3]);
@@ -37,6 +38,7 @@ fn section_4_8_2_a_each_message_goes_to_one_member_of_each_share() {
     }
 }
 
+/// [5.0: U-3.8.3.1-c]
 #[test]
 fn section_3_8_3_1_c_a_shared_subscription_receives_no_retained_messages() {
     let (mut net, client, _) = group(&[]);
@@ -46,6 +48,7 @@ fn section_3_8_3_1_c_a_shared_subscription_receives_no_retained_messages() {
     assert!(net.received(member).is_empty());
 }
 
+/// [5.0: MQTT-4.8.2-3]
 #[test]
 fn mqtt_4_8_2_3_the_granted_qos_of_the_member_counts() {
     let (mut net, client, members) = group(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
@@ -56,6 +59,7 @@ fn mqtt_4_8_2_3_the_granted_qos_of_the_member_counts() {
     assert_eq!(received, [["a: 0"], ["a: 1 q1"], ["a: 2 q2"]]);
 }
 
+/// [5.0: MQTT-4.8.2-4]
 #[test]
 fn mqtt_4_8_2_4_qos_2_is_completed_with_its_member() {
     let (mut net, client, members) = group(&[QoS::ExactlyOnce; 2]);
@@ -69,6 +73,7 @@ fn mqtt_4_8_2_4_qos_2_is_completed_with_its_member() {
     assert!(net.received(members[1]).is_empty());
 }
 
+/// [5.0: MQTT-4.8.2-5]
 #[test]
 fn mqtt_4_8_2_5_if_the_session_of_that_member_ends_no_other_receives_it() {
     let (mut net, client, members) = group(&[QoS::ExactlyOnce; 2]);
@@ -81,6 +86,7 @@ fn mqtt_4_8_2_5_if_the_session_of_that_member_ends_no_other_receives_it() {
     assert_eq!(net.broker.counters().dropped.session_ended, 1);
 }
 
+/// [5.0: MQTT-4.8.2-6]
 #[test]
 fn mqtt_4_8_2_6_a_message_refused_by_a_member_goes_to_no_other() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
@@ -99,6 +105,7 @@ fn mqtt_4_8_2_6_a_message_refused_by_a_member_goes_to_no_other() {
 }
 
 /// A message of QoS 1 stays with its member too: the specification allows both.
+/// [5.0: U-4.8.2-b]
 #[test]
 fn section_4_8_2_b_qos_1_stays_with_its_member_and_new_messages_go_to_connected_ones() {
     let (mut net, client, members) = group(&[QoS::AtLeastOnce; 2]);
@@ -116,6 +123,7 @@ fn section_4_8_2_b_qos_1_stays_with_its_member_and_new_messages_go_to_connected_
 }
 
 /// With every strategy one member receives the message, and connected members are preferred.
+/// [5.0: U-4.8.2-a]
 #[test]
 fn section_4_8_2_a_every_strategy_prefers_connected_members() {
     for shared_strategy in [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded] {
@@ -145,6 +153,7 @@ fn section_4_8_2_a_every_strategy_prefers_connected_members() {
 }
 
 /// However many members cannot take a message, it is offered to a few of them, and the next one to others.
+/// [5.0: U-4.8.2-a]
 #[test]
 fn section_4_8_2_b_a_message_is_offered_to_at_most_eight_members() {
     for shared_strategy in [SharedStrategy::RoundRobin, SharedStrategy::LeastLoaded] {
@@ -179,6 +188,7 @@ fn section_4_8_2_b_a_message_is_offered_to_at_most_eight_members() {
 }
 
 /// Members that are not connected cost nothing: those who are get the messages, also after they have come back.
+/// [5.0: U-4.8.2-a]
 #[test]
 fn section_4_8_2_c_many_members_that_are_away_do_not_keep_messages_from_those_who_are_there() {
     for shared_strategy in [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded] {

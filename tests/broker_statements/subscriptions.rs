@@ -6,6 +6,7 @@ use mqtt_sansio::{QoS, Version};
 use crate::broker::{BOTH, Net, named, with_server};
 use crate::server::{filter, id, will};
 
+/// [3.1.1: MQTT-3.3.2-3, MQTT-4.7.2-1, MQTT-4.7.3-4; 5.0: MQTT-3.3.2-3, MQTT-4.7.2-1, MQTT-4.7.3-4]
 #[test]
 fn mqtt_3_3_2_3_mqtt_4_7_2_1_and_mqtt_4_7_3_4_a_delivered_topic_matches_the_filter() {
     for version in BOTH {
@@ -36,6 +37,7 @@ fn mqtt_3_3_2_3_mqtt_4_7_2_1_and_mqtt_4_7_3_4_a_delivered_topic_matches_the_filt
     }
 }
 
+/// [3.1.1: MQTT-3.8.3-2]
 #[test]
 fn mqtt_3_8_3_2_a_server_without_wildcards_rejects_them() {
     let mut net = Net::new(with_server(|server| server.wildcard_subscription_available = false));
@@ -45,6 +47,7 @@ fn mqtt_3_8_3_2_a_server_without_wildcards_rejects_them() {
     assert_eq!(net.broker.status().subscriptions, 1);
 }
 
+/// [5.0: MQTT-3.8.3-3]
 #[test]
 fn mqtt_3_8_3_3_no_local_excludes_the_publisher() {
     let mut net = Net::plain();
@@ -67,6 +70,7 @@ fn mqtt_3_8_3_3_no_local_excludes_the_publisher() {
     }
 }
 
+/// [3.1.1: MQTT-3.8.4-3; 5.0: MQTT-3.8.4-3, MQTT-3.8.4-4]
 #[test]
 fn mqtt_3_8_4_3_and_mqtt_3_8_4_4_a_second_subscribe_replaces_and_loses_nothing() {
     for version in BOTH {
@@ -87,6 +91,7 @@ fn mqtt_3_8_4_3_and_mqtt_3_8_4_4_a_second_subscribe_replaces_and_loses_nothing()
     }
 }
 
+/// [3.1.1: MQTT-3.8.4-4, MQTT-3.9.3-1; 5.0: MQTT-3.8.4-5, MQTT-3.9.3-1]
 #[test]
 fn mqtt_3_8_4_4_and_mqtt_3_8_4_5_several_filters_are_as_several_subscribe_packets() {
     for version in BOTH {
@@ -101,6 +106,7 @@ fn mqtt_3_8_4_4_and_mqtt_3_8_4_5_several_filters_are_as_several_subscribe_packet
     }
 }
 
+/// [3.1.1: MQTT-3.8.4-6; 5.0: MQTT-3.8.4-8]
 #[test]
 fn mqtt_3_8_4_6_and_mqtt_3_8_4_8_the_lower_qos_applies() {
     const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -121,6 +127,7 @@ fn mqtt_3_8_4_6_and_mqtt_3_8_4_8_the_lower_qos_applies() {
     }
 }
 
+/// [3.1.1: MQTT-3.10.4-1, MQTT-3.10.4-5; 5.0: MQTT-3.10.4-1, MQTT-3.10.4-5]
 #[test]
 fn mqtt_3_10_4_1_filters_are_compared_character_by_character() {
     for version in BOTH {
@@ -140,6 +147,7 @@ fn mqtt_3_10_4_1_filters_are_compared_character_by_character() {
     }
 }
 
+/// [3.1.1: MQTT-3.10.4-2, MQTT-3.10.4-3; 5.0: MQTT-3.10.4-2, MQTT-3.10.4-3]
 #[test]
 fn mqtt_3_10_4_2_and_mqtt_3_10_4_3_started_deliveries_complete_and_none_is_added() {
     for version in BOTH {
@@ -160,6 +168,41 @@ fn mqtt_3_10_4_2_and_mqtt_3_10_4_3_started_deliveries_complete_and_none_is_added
     }
 }
 
+/// A delivery that has begun is completed after UNSUBSCRIBE, even on another connection.
+/// [3.1.1: MQTT-3.10.4-3; 5.0: MQTT-3.10.4-3]
+#[test]
+fn mqtt_3_10_4_3_started_deliveries_complete_on_another_connection() {
+    for (version, qos) in BOTH.into_iter().flat_map(|version| [(version, "q1"), (version, "q2")]) {
+        let granted = if qos == "q1" { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        net.subscribe(watcher, "a", granted);
+        net.hold_acks(watcher);
+        net.publish(client, "a", "1", granted);
+        assert_eq!(net.received(watcher), [format!("a: 1 {qos}")]);
+        net.send(watcher, &[Unsubscribe::new(id(9), &[filter("a")]).into()]);
+        net.lose(watcher);
+        let watcher = net.resume(&named(version, "watcher"));
+        assert_eq!(net.received(watcher)[0], format!("a: 1 {qos} again"));
+        net.publish(client, "a", "2", granted);
+        net.received(watcher); // PUBREL
+        assert_eq!(net.broker.status().stored, 0, "it is acknowledged, and the second one is for nobody");
+    }
+}
+
+/// [5.0: MQTT-3.2.2-10]
+#[test]
+fn mqtt_3_2_2_10_a_broker_of_qos_0_accepts_subscriptions_of_every_qos() {
+    let mut net = Net::new(with_server(|server| server.maximum_qos = QoS::AtMostOnce));
+    let client = net.try_connect(&named(Version::V5, "client"));
+    net.received(client);
+    net.subscribe_all(client, &[("a", QoS::AtMostOnce), ("b", QoS::AtLeastOnce), ("c", QoS::ExactlyOnce)]);
+    assert_eq!(net.received(client), ["SUBACK 1 00 00 00"]);
+    net.publish(client, "c", "1", QoS::AtMostOnce);
+    assert_eq!(net.received(client), ["c: 1"]);
+}
+
+/// [3.1.1: MQTT-3.10.4-6; 5.0: MQTT-3.10.4-6]
 #[test]
 fn mqtt_3_10_4_6_several_filters_are_as_several_unsubscribe_packets() {
     for version in BOTH {
@@ -177,6 +220,7 @@ fn mqtt_3_10_4_6_several_filters_are_as_several_unsubscribe_packets() {
 }
 
 /// No Local applies to the client, on whichever of its connections and in whatever way it has published.
+/// [5.0: MQTT-3.8.3-3]
 #[test]
 fn mqtt_3_8_3_3_no_local_applies_to_the_client_and_not_the_connection() {
     let mut net = Net::plain();
@@ -196,6 +240,7 @@ fn mqtt_3_8_3_3_no_local_applies_to_the_client_and_not_the_connection() {
 }
 
 /// Queued messages, and messages published meanwhile, are delivered in order with the answer.
+/// [3.1.1: MQTT-3.8.4-3; 5.0: MQTT-3.8.4-4]
 #[test]
 fn mqtt_3_8_4_4_a_second_subscribe_loses_no_queued_message() {
     for version in BOTH {

@@ -17,6 +17,7 @@ fn with_will(version: Version, last: Will<'_>) -> (Net, usize, usize) {
     (net, watcher, client)
 }
 
+/// [3.1.1: MQTT-3.1.2-8; 5.0: MQTT-3.1.2-8]
 #[test]
 fn mqtt_3_1_2_8_a_will_is_published_unless_disconnect_removes_it() {
     for version in BOTH {
@@ -40,6 +41,7 @@ fn mqtt_3_1_2_8_a_will_is_published_unless_disconnect_removes_it() {
     assert!(net.received(watcher).is_empty(), "once");
 }
 
+/// [3.1.1: MQTT-3.1.2-12]
 #[test]
 fn mqtt_3_1_2_12_without_a_will_nothing_is_published() {
     for version in BOTH {
@@ -53,6 +55,7 @@ fn mqtt_3_1_2_12_without_a_will_nothing_is_published() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.2-16, MQTT-3.1.2-17; 5.0: MQTT-3.1.2-14, MQTT-3.1.2-15]
 #[test]
 fn mqtt_3_1_2_14_mqtt_3_1_2_15_mqtt_3_1_2_16_and_mqtt_3_1_2_17_will_retain_decides() {
     for version in BOTH {
@@ -68,6 +71,7 @@ fn mqtt_3_1_2_14_mqtt_3_1_2_15_mqtt_3_1_2_16_and_mqtt_3_1_2_17_will_retain_decid
     }
 }
 
+/// [5.0: MQTT-3.1.3-9]
 #[test]
 fn mqtt_3_1_3_9_no_will_if_the_client_reconnects_within_the_delay() {
     let (mut net, watcher, client) = with_will(Version::V5, will("gone", DELAY));
@@ -78,6 +82,7 @@ fn mqtt_3_1_3_9_no_will_if_the_client_reconnects_within_the_delay() {
     assert!(net.received(watcher).is_empty());
 }
 
+/// [5.0: MQTT-3.1.3-10]
 #[test]
 fn mqtt_3_1_3_10_user_properties_of_a_will_keep_their_order() {
     let user_properties = [UserProperty::new("b", "1").unwrap(), UserProperty::new("a", "2").unwrap()];

@@ -3,6 +3,7 @@
 use super::*;
 
 /// AUTH packets of the client have a method and data, and never a Reason String or User Properties.
+/// [5.0: MQTT-3.15.2-2, MQTT-3.15.2-3]
 #[test]
 fn mqtt_3_15_2_2_and_mqtt_3_15_2_3_auth_is_bare() {
     let mut wire = Wire::new(authenticating());

@@ -4,6 +4,7 @@ use super::*;
 use mqtt_sansio::AuthenticateError;
 use mqtt_sansio::client::ReconfigureError;
 
+/// [5.0: MQTT-4.12.0-3]
 #[test]
 fn mqtt_4_12_0_3_the_answer_has_continue_authentication() {
     let mut wire = Wire::new(authenticating());
@@ -21,6 +22,7 @@ fn mqtt_4_12_0_3_the_answer_has_continue_authentication() {
     wire.assert_sent(&[auth(AuthReasonCode::ContinueAuthentication, "M", b"4").into()]);
 }
 
+/// [5.0: MQTT-4.12.0-5]
 #[test]
 fn mqtt_4_12_0_5_the_method_stays_the_same() {
     let changed = [protocol_error(ProtocolError::AuthenticationMethodChanged)];
@@ -41,6 +43,7 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
     assert_eq!(wire.receive(&[step.into()]), changed);
 }
 
+/// [5.0: MQTT-4.12.0-7]
 #[test]
 fn mqtt_4_12_0_7_without_a_method_no_auth() {
     let mut wire = Wire::new(v5());
@@ -53,6 +56,7 @@ fn mqtt_4_12_0_7_without_a_method_no_auth() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-4.12.1-1]
 #[test]
 fn mqtt_4_12_1_1_re_authentication_by_the_original_method() {
     let mut wire = Wire::connected_by(authenticating(), authenticated());
@@ -65,6 +69,7 @@ fn mqtt_4_12_1_1_re_authentication_by_the_original_method() {
 }
 
 /// A method configured during a connection is used by the next connection, and not by this one.
+/// [5.0: MQTT-4.12.1-1]
 #[test]
 fn mqtt_4_12_1_1_a_change_of_the_configuration_is_for_the_next_connection() {
     let authentication = Some(Authentication { method: "N".into(), data: None }.into());
@@ -79,6 +84,7 @@ fn mqtt_4_12_1_1_a_change_of_the_configuration_is_for_the_next_connection() {
     assert_eq!(connect_of(&connect, Version::V5).properties.authentication_method.unwrap(), "N");
 }
 
+/// [5.0: MQTT-4.12.1-2]
 #[test]
 fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     // The server refuses the re-authentication.

@@ -4,6 +4,7 @@ use super::*;
 use mqtt_sansio::client::SubscribeError;
 use mqtt_sansio::{AuthenticateError, PublishError};
 
+/// [5.0: MQTT-3.2.2-4]
 #[test]
 fn mqtt_3_2_2_4_session_present_without_a_local_session_closes() {
     for config in [v5(), ClientConfig { version: Version::V311, ..v5() }] {
@@ -15,6 +16,7 @@ fn mqtt_3_2_2_4_session_present_without_a_local_session_closes() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-5]
 #[test]
 fn mqtt_3_2_2_5_without_a_session_the_state_is_discarded() {
     let mut wire = Wire::connected(v5());
@@ -33,6 +35,7 @@ fn mqtt_3_2_2_5_without_a_session_the_state_is_discarded() {
     assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [delivered("new", QOS_2)]);
 }
 
+/// [5.0: MQTT-3.2.2-11]
 #[test]
 fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
     for maximum in [MaximumQoS::AtMostOnce, MaximumQoS::AtLeastOnce] {
@@ -67,6 +70,7 @@ fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-14]
 #[test]
 fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     let limit = ConnAckProperties { retain_available: Some(false), ..Default::default() };
@@ -91,6 +95,7 @@ fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-3.2.2-15]
 #[test]
 fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     const LIMIT: u32 = 40;
@@ -152,6 +157,7 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
 }
 
 /// A message sent to a server with a larger limit is not sent again to one with a smaller limit.
+/// [5.0: MQTT-3.2.2-15]
 #[test]
 fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size_is_sent_again() {
     let mut wire = Wire::connected(v5());
@@ -168,6 +174,7 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size_is_sent_again() {
 }
 
 /// A limit so small that only PINGREQ and the shortest DISCONNECT fit: even the last packet obeys it.
+/// [5.0: MQTT-3.2.2-15]
 #[test]
 fn mqtt_3_2_2_15_disconnect_obeys_the_maximum_packet_size() {
     for limit in 1..=8 {
@@ -182,6 +189,7 @@ fn mqtt_3_2_2_15_disconnect_obeys_the_maximum_packet_size() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-17, MQTT-3.3.2-9]
 #[test]
 fn mqtt_3_2_2_17_and_mqtt_3_3_2_9_aliases_stay_within_the_maximum() {
     for (ours, theirs) in [(10, 3), (3, 10), (0, 10), (65_535, 1)] {
@@ -212,6 +220,7 @@ fn mqtt_3_2_2_17_and_mqtt_3_3_2_9_aliases_stay_within_the_maximum() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-18]
 #[test]
 fn mqtt_3_2_2_18_no_aliases_unless_the_server_announces_them() {
     let mut wire = Wire::connected(ClientConfig { topic_aliases: 10, ..v5() });

@@ -3,6 +3,7 @@
 use super::*;
 use mqtt_sansio::SessionExpiry;
 
+/// [5.0: MQTT-3.1.0-1]
 #[test]
 fn mqtt_3_1_0_1_the_first_packet_is_connect() {
     let mut wire = Wire::new(v5());
@@ -20,6 +21,7 @@ fn mqtt_3_1_0_1_the_first_packet_is_connect() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-3.1.2-4]
 #[test]
 fn mqtt_3_1_2_4_clean_start_begins_anew() {
     let mut wire = Wire::new(ClientConfig { session_expiry_interval: SessionExpiry::WITH_CONNECTION, ..v5() });
@@ -55,6 +57,7 @@ pub(crate) fn pings(wire: &mut Wire, until: u64) -> Vec<u64> {
     pings
 }
 
+/// [5.0: MQTT-3.1.2-20]
 #[test]
 fn mqtt_3_1_2_20_an_idle_client_sends_pingreq() {
     for keep_alive in [1, 2, 10, 60, 65_535] {
@@ -75,6 +78,7 @@ fn mqtt_3_1_2_20_an_idle_client_sends_pingreq() {
     wire.assert_silent();
 }
 
+/// [5.0: MQTT-3.1.2-21, MQTT-3.2.2-21]
 #[test]
 fn mqtt_3_1_2_21_and_mqtt_3_2_2_21_server_keep_alive_wins() {
     let server = |seconds| connack_with(ConnAckProperties { server_keep_alive: Some(seconds), ..Default::default() });
@@ -88,6 +92,7 @@ fn mqtt_3_1_2_21_and_mqtt_3_2_2_21_server_keep_alive_wins() {
     assert_eq!(wire.client.deadline(), None);
 }
 
+/// [5.0: MQTT-3.1.2-23]
 #[test]
 fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     let mut wire = Wire::connected(ClientConfig { session_expiry_interval: SessionExpiry::after(1), ..v5() });
@@ -110,6 +115,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
 }
 
+/// [5.0: MQTT-3.1.2-30]
 #[test]
 fn mqtt_3_1_2_30_only_auth_or_disconnect_before_connack() {
     let mut wire = Wire::new(authenticating());
@@ -132,6 +138,7 @@ fn mqtt_3_1_2_30_only_auth_or_disconnect_before_connack() {
     wire.assert_sent(&[Disconnect::default().into()]);
 }
 
+/// [5.0: MQTT-3.1.3-2]
 #[test]
 fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
     // A client reconnects with the Assigned Client Identifier.
@@ -148,6 +155,7 @@ fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
 }
 
 /// The state of a session does not apply to a session of another client identifier.
+/// [5.0: MQTT-3.1.3-2]
 #[test]
 fn mqtt_3_1_3_2_another_client_identifier_is_another_session() {
     let mut wire = Wire::connected(v5());

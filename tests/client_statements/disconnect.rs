@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// [5.0: MQTT-3.14.2-3, MQTT-3.14.2-4]
 #[test]
 fn mqtt_3_14_2_3_and_mqtt_3_14_2_4_disconnect_leaves_out_what_is_too_large() {
     let pairs = [UserProperty::new("key", "value").unwrap()];
@@ -48,6 +49,7 @@ pub(crate) fn tempt(wire: &mut Wire) {
     wire.poll();
 }
 
+/// [5.0: MQTT-3.14.4-1]
 #[test]
 fn mqtt_3_14_4_1_nothing_follows_disconnect() {
     // After a command to disconnect, or after an error of the server.
@@ -66,6 +68,7 @@ fn mqtt_3_14_4_1_nothing_follows_disconnect() {
     }
 }
 
+/// [5.0: MQTT-3.14.4-2]
 #[test]
 fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     let mut wire = Wire::connected(v5());

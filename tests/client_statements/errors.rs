@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// [5.0: MQTT-4.13.2-1]
 #[test]
 fn mqtt_4_13_2_1_an_error_code_ends_the_connection() {
     for &reason_code in ConnAckReasonCode::ALL {

@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// [3.1.1: MQTT-2.3.1-2; 5.0: MQTT-2.2.1-3]
 #[test]
 fn mqtt_2_2_1_3_new_operations_take_an_unused_identifier() {
     for config in [v5(), super::client::v311()] {
@@ -16,6 +17,7 @@ fn mqtt_2_2_1_3_new_operations_take_an_unused_identifier() {
     }
 }
 
+/// [5.0: MQTT-2.2.1-5]
 #[test]
 fn mqtt_2_2_1_5_acknowledgements_repeat_the_identifier() {
     ends::acknowledgements_repeat_the_identifier::<Wire>(Version::V5);

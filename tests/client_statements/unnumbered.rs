@@ -15,6 +15,7 @@ fn closes(wire: &mut Wire, packets: &[Packet<'_>], why: ProtocolError, reason_co
 
 const PROTOCOL_ERROR: DisconnectReasonCode = DisconnectReasonCode::ProtocolError;
 
+/// [5.0: U-3.1.2.11.4-b]
 #[test]
 fn section_3_1_2_11_4_b_a_packet_above_the_client_maximum() {
     ends::a_packet_above_the_own_maximum_closes::<Wire>(Version::V5);
@@ -33,6 +34,7 @@ fn section_3_1_2_11_4_without_an_own_maximum_none_is_announced_and_every_packet_
     assert!(wire.client.is_connected());
 }
 
+/// [5.0: U-3.2]
 #[test]
 fn section_3_2_connack_comes_once_and_first() {
     closes(&mut Wire::connected(v5()), &[connack().into()], ProtocolError::SecondConnAck, PROTOCOL_ERROR);
@@ -55,21 +57,25 @@ fn section_3_2_connack_comes_once_and_first() {
     }
 }
 
+/// [5.0: U-3.3.2.3.4-a]
 #[test]
 fn section_3_3_2_3_4_a_an_alias_out_of_range() {
     ends::an_alias_out_of_range_closes::<Wire>();
 }
 
+/// [5.0: U-3.3.2.3.4-b]
 #[test]
 fn section_3_3_2_3_4_b_an_alias_that_was_never_set() {
     ends::an_alias_that_was_never_set_closes::<Wire>();
 }
 
+/// [5.0: U-3.3.2.3.4-c]
 #[test]
 fn section_3_3_2_3_4_c_an_alias_can_be_set_again() {
     ends::an_alias_can_be_set_again::<Wire>();
 }
 
+/// [5.0: U-3.3.2.3.8-b]
 #[test]
 fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
     let subscribed = |number| {
@@ -105,6 +111,7 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
     assert_eq!(wire.receive(&[with(unknown)]), [delivered("x", QOS_0)]);
 }
 
+/// [5.0: U-3.3.4-a]
 #[test]
 fn section_3_3_4_a_more_than_the_client_receive_maximum() {
     ends::more_than_the_own_receive_maximum_closes::<Wire>();
@@ -117,11 +124,13 @@ fn section_3_3_4_a_packets_of_an_earlier_connection_do_not_count() {
     ends::packets_of_an_earlier_connection_do_not_count::<Wire>();
 }
 
+/// [5.0: U-3.6.2]
 #[test]
 fn section_3_6_2_an_unknown_identifier_is_no_error() {
     ends::an_unknown_identifier_is_no_error::<Wire>(Version::V5);
 }
 
+/// [5.0: U-3.14.2.2.2-b]
 #[test]
 fn section_3_14_2_2_2_b_a_server_sends_no_expiry_interval() {
     let mut wire = Wire::connected(v5());
@@ -131,6 +140,7 @@ fn section_3_14_2_2_2_b_a_server_sends_no_expiry_interval() {
     wire.assert_sent(&[Disconnect { reason_code: PROTOCOL_ERROR, ..Disconnect::default() }.into()]);
 }
 
+/// [5.0: U-3.15.1]
 #[test]
 fn section_3_15_1_unrequested_auth_is_a_protocol_error() {
     for code in [AuthReasonCode::Success, AuthReasonCode::ContinueAuthentication, AuthReasonCode::ReAuthenticate] {
@@ -152,17 +162,20 @@ fn section_3_15_1_unrequested_auth_is_a_protocol_error() {
     }
 }
 
+/// [5.0: U-4.9]
 #[test]
 fn section_4_9_the_quota_returns_to_its_maximum_and_no_further() {
     ends::the_quota_returns_to_its_maximum_and_no_further::<Wire>();
 }
 
 /// A resumed connection starts with its full quota, which retransmissions take like new messages.
+/// [5.0: U-4.9-b]
 #[test]
 fn section_4_9_b_the_quota_of_a_resumed_connection() {
     ends::the_quota_of_a_resumed_connection::<Wire>();
 }
 
+/// [5.0: U-4.13.1]
 #[test]
 fn section_4_13_1_an_error_is_reported_and_the_connection_closed() {
     // A malformed packet, a packet that is a Protocol Error, and a packet that is one at this point of the exchange.

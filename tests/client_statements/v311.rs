@@ -4,12 +4,16 @@ use super::client::v311;
 use super::connect::pings;
 use super::disconnect::tempt;
 use super::*;
+use bytes::Buf;
+use mqtt_sansio::Instant;
+use mqtt_sansio::client::ClientSession;
 
 /// Clean Session, in contrast to `v311()`.
 fn clean() -> ClientConfig {
     ClientConfig { clean_start: true, ..v311() }
 }
 
+/// [3.1.1: MQTT-2.3.1-2]
 #[test]
 fn mqtt_2_3_1_2_new_operations_take_an_unused_identifier() {
     let mut wire = Wire::connected(v311());
@@ -22,6 +26,7 @@ fn mqtt_2_3_1_2_new_operations_take_an_unused_identifier() {
     assert!(ids.len() == 4 && !ids.contains(&0), "{ids:?}");
 }
 
+/// [3.1.1: MQTT-2.3.1-3]
 #[test]
 fn mqtt_2_3_1_3_an_identifier_is_in_use_until_the_last_acknowledgement() {
     let mut wire = Wire::connected(v311());
@@ -45,11 +50,13 @@ fn mqtt_2_3_1_3_an_identifier_is_in_use_until_the_last_acknowledgement() {
     assert_eq!(wire.client.operations_in_flight(), 0);
 }
 
+/// [3.1.1: MQTT-2.3.1-6]
 #[test]
 fn mqtt_2_3_1_6_acknowledgements_repeat_the_identifier() {
     ends::acknowledgements_repeat_the_identifier::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-3.1.0-1]
 #[test]
 fn mqtt_3_1_0_1_the_first_packet_is_connect() {
     let mut wire = Wire::new(v311());
@@ -62,6 +69,7 @@ fn mqtt_3_1_0_1_the_first_packet_is_connect() {
     wire.assert_silent();
 }
 
+/// [3.1.1: MQTT-3.1.2-4]
 #[test]
 fn mqtt_3_1_2_4_without_clean_session_the_session_is_resumed() {
     let mut wire = Wire::new(v311());
@@ -84,6 +92,7 @@ fn mqtt_3_1_2_4_without_clean_session_the_session_is_resumed() {
     assert_eq!(wire.receive(&[published("half", again(QOS_2, 9))]), []);
 }
 
+/// [3.1.1: MQTT-3.1.2-6]
 #[test]
 fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
     let mut wire = Wire::new(clean());
@@ -100,6 +109,7 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.2-23]
 #[test]
 fn mqtt_3_1_2_23_an_idle_client_sends_pingreq() {
     let mut wire = Wire::connected(ClientConfig { keep_alive: NonZeroU16::new(20), ..v311() });
@@ -112,6 +122,40 @@ fn mqtt_3_1_2_23_an_idle_client_sends_pingreq() {
     assert!(pings.len() >= 10, "{pings:?}");
 }
 
+/// A password without a user name exists in 5.0 only. [3.1.1: MQTT-3.1.2-22]
+#[test]
+fn mqtt_3_1_2_22_no_password_without_a_user_name() {
+    let with = |version, user_name: Option<&str>| ClientConfig {
+        version,
+        user_name: user_name.map(Into::into),
+        password: Some((*b"secret").into()),
+        ..v311()
+    };
+    for (version, user_name, is_valid) in [
+        (Version::V311, None, false),
+        (Version::V311, Some(""), true),
+        (Version::V311, Some("user"), true),
+        (Version::V5, None, true),
+    ] {
+        let mut client = ClientSession::new(with(version, user_name));
+        let result = client.open(Instant::EPOCH);
+        assert_eq!(result.is_ok(), is_valid, "{version}, {user_name:?}: {result:?}");
+        assert_eq!(client.transmit().has_remaining(), is_valid);
+    }
+}
+
+/// [3.1.1: MQTT-3.1.3-7]
+#[test]
+fn mqtt_3_1_3_7_an_empty_client_identifier_needs_a_clean_session() {
+    for clean_start in [false, true] {
+        let mut client = ClientSession::new(ClientConfig { client_id: String::new(), clean_start, ..v311() });
+        let result = client.open(Instant::EPOCH);
+        assert_eq!(result.is_ok(), clean_start, "{result:?}");
+        assert_eq!(client.transmit().has_remaining(), clean_start);
+    }
+}
+
+/// [3.1.1: MQTT-3.1.3-2]
 #[test]
 fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
     let mut wire = Wire::new(v311());
@@ -123,16 +167,19 @@ fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
     }
 }
 
+/// [3.1.1: MQTT-3.3.1-1]
 #[test]
 fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     ends::a_retransmission_has_dup::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-3.3.4-1]
 #[test]
 fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     ends::each_qos_has_its_acknowledgement::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-3.14.4-1, MQTT-3.14.4-2]
 #[test]
 fn mqtt_3_14_4_1_and_mqtt_3_14_4_2_nothing_follows_disconnect() {
     let mut wire = Wire::connected(ClientConfig { manual_acks: true, ..v311() });
@@ -144,6 +191,7 @@ fn mqtt_3_14_4_1_and_mqtt_3_14_4_2_nothing_follows_disconnect() {
     wire.assert_silent();
 }
 
+/// [3.1.1: MQTT-4.1.0-1, MQTT-4.1.0-2]
 #[test]
 fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
     for config in [v311(), clean()] {
@@ -152,23 +200,27 @@ fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
     }
 }
 
+/// [3.1.1: MQTT-4.3.1-1]
 #[test]
 fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     ends::qos_0_has_no_dup::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-4.3.2-1]
 #[test]
 fn mqtt_4_3_2_1_the_sender_of_qos_1() {
     ends::qos_1_begins_with_an_unused_identifier_and_without_dup::<Wire>(Version::V311);
     ends::qos_1_is_unacknowledged_until_puback::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-4.3.2-2]
 #[test]
 fn mqtt_4_3_2_2_the_receiver_of_qos_1() {
     ends::a_message_is_acknowledged_after_ownership_is_accepted::<Wire>(Version::V311, QOS_1);
     ends::after_puback_the_identifier_is_a_new_message::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-4.3.3-1]
 #[test]
 fn mqtt_4_3_3_1_the_sender_of_qos_2() {
     ends::qos_2_begins_with_an_unused_identifier_and_without_dup::<Wire>(Version::V311);
@@ -177,6 +229,7 @@ fn mqtt_4_3_3_1_the_sender_of_qos_2() {
     ends::no_publish_follows_pubrel::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-4.3.3-2]
 #[test]
 fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
     ends::a_message_is_acknowledged_after_ownership_is_accepted::<Wire>(Version::V311, QOS_2);
@@ -187,37 +240,44 @@ fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
     ends::an_unknown_identifier_is_no_error::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-4.4.0-1]
 #[test]
 fn mqtt_4_4_0_1_unacknowledged_packets_are_sent_again() {
     ends::resent_on_resumption_alone_and_with_the_same_identifiers::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-4.5.0-2]
 #[test]
 fn mqtt_4_5_0_2_ignored_messages_are_acknowledged() {
     ends::ignored_messages_are_acknowledged::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-4.6.0-1]
 #[test]
 fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
     ends::publishes_are_sent_again_in_order::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-4.6.0-2]
 #[test]
 fn mqtt_4_6_0_2_pubacks_go_in_order() {
     ends::acknowledgements_go_in_order::<Wire>(Version::V311, QOS_1);
 }
 
+/// [3.1.1: MQTT-4.6.0-3]
 #[test]
 fn mqtt_4_6_0_3_pubrecs_go_in_order() {
     ends::acknowledgements_go_in_order::<Wire>(Version::V311, QOS_2);
 }
 
+/// [3.1.1: MQTT-4.6.0-4]
 #[test]
 fn mqtt_4_6_0_4_pubrels_go_in_the_order_of_the_pubrecs() {
     ends::pubrels_go_in_the_order_of_the_pubrecs::<Wire>(Version::V311);
 }
 
 /// 3.1.1 has no packet that could carry a reason.
+/// [3.1.1: MQTT-4.8.0-1]
 #[test]
 fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
     let cases: [&[u8]; 6] = [
@@ -243,6 +303,7 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
 
 /// Lack of memory is the only transient error an engine can detect: the size of an incoming packet is limited, and one
 /// beyond the limit closes the connection.
+/// [3.1.1: MQTT-4.8.0-2]
 #[test]
 fn mqtt_4_8_0_2_a_packet_above_the_size_limit_closes_the_connection() {
     ends::a_packet_above_the_own_maximum_closes::<Wire>(Version::V311);

@@ -16,6 +16,7 @@ use crate::server::{
     success, text, v5, v5_with, will,
 };
 
+/// [5.0: MQTT-3.1.0-2]
 #[test]
 fn mqtt_3_1_0_2_a_second_connect_closes() {
     let mut wire = Wire::connected(config(), &v5());
@@ -31,6 +32,7 @@ fn mqtt_3_1_0_2_a_second_connect_closes() {
     assert_eq!(door.receive(&[authenticating().into()]), [protocol_error(ProtocolError::SecondConnect)]);
 }
 
+/// [5.0: MQTT-3.1.2-2]
 #[test]
 fn mqtt_3_1_2_2_an_unsupported_version_is_refused() {
     let mut door = Door::asked(config(), &v5());
@@ -53,6 +55,7 @@ fn interrupted() -> (Wire, [mqtt_sansio::Token; 2]) {
     (wire, tokens)
 }
 
+/// [5.0: MQTT-3.1.2-4]
 #[test]
 fn mqtt_3_1_2_4_clean_start_begins_anew() {
     let (mut wire, tokens) = interrupted();
@@ -64,6 +67,7 @@ fn mqtt_3_1_2_4_clean_start_begins_anew() {
     assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [delivered("new", QOS_2)]);
 }
 
+/// [5.0: MQTT-3.1.2-5]
 #[test]
 fn mqtt_3_1_2_5_without_clean_start_a_session_is_resumed() {
     let (mut wire, tokens) = interrupted();
@@ -75,6 +79,7 @@ fn mqtt_3_1_2_5_without_clean_start_a_session_is_resumed() {
     assert_eq!(events, tokens.map(success));
 }
 
+/// [5.0: MQTT-3.1.2-6]
 #[test]
 fn mqtt_3_1_2_6_without_a_session_there_is_a_new_one() {
     let mut wire = Wire::open(config(), &v5());
@@ -82,6 +87,7 @@ fn mqtt_3_1_2_6_without_a_session_there_is_a_new_one() {
     assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 9))]), [delivered("x", QOS_2)]);
 }
 
+/// [5.0: MQTT-3.1.2-7]
 #[test]
 fn mqtt_3_1_2_7_a_will_is_stored_with_the_session() {
     let all = Will {
@@ -109,6 +115,7 @@ fn mqtt_3_1_2_7_a_will_is_stored_with_the_session() {
     assert_eq!(reported.message_expiry_interval, Some(7));
 }
 
+/// [5.0: MQTT-3.1.2-10]
 #[test]
 fn mqtt_3_1_2_10_a_will_is_dropped_when_it_was_published_or_discarded() {
     let connect = Connect { will: Some(will("w", 0)), ..v5() };
@@ -126,6 +133,7 @@ fn mqtt_3_1_2_10_a_will_is_dropped_when_it_was_published_or_discarded() {
     assert_eq!(wire.poll(), [Event::Expired]);
 }
 
+/// [5.0: MQTT-3.1.2-22]
 #[test]
 fn mqtt_3_1_2_22_silence_for_one_and_a_half_intervals_closes() {
     for seconds in [1, 2, 7, 60, u16::MAX] {
@@ -159,6 +167,7 @@ fn mqtt_3_1_2_22_silence_for_one_and_a_half_intervals_closes() {
 }
 
 /// Input that waits because too many answers are to be written has arrived: a client that reads slowly is not silent.
+/// [5.0: MQTT-3.1.2-22]
 #[test]
 fn mqtt_3_1_2_22_waiting_input_counts_as_received() {
     let config = ServerConfig { answer_limit: NonZeroU32::new(6).unwrap(), ..config() };
@@ -180,6 +189,7 @@ fn mqtt_3_1_2_22_waiting_input_counts_as_received() {
     assert_eq!(wire.poll(), [Event::Close(Why::KeepAliveTimeout)]);
 }
 
+/// [5.0: MQTT-3.1.2-23]
 #[test]
 fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     for interval in [1, 100, u32::MAX] {
@@ -211,6 +221,7 @@ fn small(bytes: u32) -> Connect<'static> {
     v5_with(ConnectProperties { maximum_packet_size: bytes.try_into().ok(), ..Default::default() })
 }
 
+/// [5.0: MQTT-3.1.2-24]
 #[test]
 fn mqtt_3_1_2_24_nothing_above_the_maximum_packet_size() {
     let long = "x".repeat(60);
@@ -244,6 +255,7 @@ fn mqtt_3_1_2_24_nothing_above_the_maximum_packet_size() {
 
 /// The caller may ignore that the message was not sent: the session does not store it, and later messages are
 /// delivered.
+/// [5.0: MQTT-3.1.2-25]
 #[test]
 fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
     let long = "x".repeat(60);
@@ -282,6 +294,7 @@ fn aliases(wire: &mut Wire) -> Vec<Option<u16>> {
     decode(&sent, Version::V5).iter().map(alias).collect()
 }
 
+/// [5.0: MQTT-3.1.2-26, MQTT-3.3.2-11]
 #[test]
 fn mqtt_3_1_2_26_and_mqtt_3_3_2_11_aliases_stay_within_the_maximum() {
     for (ours, theirs) in [(2, 10), (10, 2), (3, 3), (u16::MAX, 1)] {
@@ -299,6 +312,7 @@ fn mqtt_3_1_2_26_and_mqtt_3_3_2_11_aliases_stay_within_the_maximum() {
     }
 }
 
+/// [5.0: MQTT-3.1.2-27]
 #[test]
 fn mqtt_3_1_2_27_no_aliases_unless_the_client_announces_them() {
     for maximum in [None, Some(0)] {
@@ -311,6 +325,7 @@ fn mqtt_3_1_2_27_no_aliases_unless_the_client_announces_them() {
     }
 }
 
+/// [5.0: MQTT-3.1.2-28]
 #[test]
 fn mqtt_3_1_2_28_response_information_only_on_request() {
     let accept = || Accept { response_information: Some("base".into()), ..Accept::default() };
@@ -322,6 +337,7 @@ fn mqtt_3_1_2_28_response_information_only_on_request() {
     }
 }
 
+/// [5.0: MQTT-3.1.2-29]
 #[test]
 fn mqtt_3_1_2_29_problem_information_unless_declined() {
     let pairs = [UserProperty::new("key", "value").unwrap()];
@@ -361,6 +377,7 @@ fn mqtt_3_1_2_29_problem_information_unless_declined() {
     }
 }
 
+/// [5.0: MQTT-3.1.3-2]
 #[test]
 fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
     // The client identifier is reported with the request, and the session has it.
@@ -373,6 +390,7 @@ fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
     }
 }
 
+/// [5.0: MQTT-3.1.3-5]
 #[test]
 fn mqtt_3_1_3_5_every_usual_client_identifier_is_accepted() {
     const LETTERS: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -384,6 +402,7 @@ fn mqtt_3_1_3_5_every_usual_client_identifier_is_accepted() {
     }
 }
 
+/// [5.0: MQTT-3.1.3-6, MQTT-3.1.3-7]
 #[test]
 fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
     let connect = Connect { client_identifier: text(""), clean_start: true, ..v5() };
@@ -410,6 +429,7 @@ fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
 }
 
 /// An assigned client identifier may be refused later like any other.
+/// [5.0: MQTT-3.1.3-8]
 #[test]
 fn mqtt_3_1_3_8_a_client_identifier_can_be_refused() {
     for name in ["", "not you"] {
@@ -421,6 +441,7 @@ fn mqtt_3_1_3_8_a_client_identifier_can_be_refused() {
     }
 }
 
+/// [5.0: MQTT-3.1.4-2]
 #[test]
 fn mqtt_3_1_4_2_the_connection_of_an_unauthorized_client_is_closed() {
     for code in [ConnAckReasonCode::NotAuthorized, ConnAckReasonCode::BadUserNameOrPassword, ConnAckReasonCode::Banned]
@@ -432,6 +453,7 @@ fn mqtt_3_1_4_2_the_connection_of_an_unauthorized_client_is_closed() {
     }
 }
 
+/// [5.0: MQTT-3.1.4-4]
 #[test]
 fn mqtt_3_1_4_4_clean_start_is_applied() {
     for (clean_start, kept) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -451,6 +473,7 @@ fn mqtt_3_1_4_4_clean_start_is_applied() {
     }
 }
 
+/// [5.0: MQTT-3.1.4-5]
 #[test]
 fn mqtt_3_1_4_5_an_accepted_connect_is_acknowledged() {
     let mut wire = Wire::open(config(), &v5());
@@ -458,6 +481,7 @@ fn mqtt_3_1_4_5_an_accepted_connect_is_acknowledged() {
     assert!(wire.server.is_connected());
 }
 
+/// [5.0: MQTT-3.1.4-6]
 #[test]
 fn mqtt_3_1_4_6_nothing_is_processed_after_a_rejection() {
     let mut door = Door::asked(config(), &authenticating());
@@ -473,6 +497,7 @@ fn mqtt_3_1_4_6_nothing_is_processed_after_a_rejection() {
     door.assert_sent(&[refused(ConnAckReasonCode::NotAuthorized)]);
 }
 
+/// [5.0: MQTT-3.2.0-1]
 #[test]
 fn mqtt_3_2_0_1_connack_comes_first() {
     let (mut wire, _) = interrupted();
@@ -490,6 +515,7 @@ fn mqtt_3_2_0_1_connack_comes_first() {
     assert!(!kinds[2..].contains(&Auth) && kinds.len() > 4, "{kinds:?}");
 }
 
+/// [5.0: MQTT-3.2.0-2]
 #[test]
 fn mqtt_3_2_0_2_there_is_one_connack() {
     let mut wire = Wire::open(config(), &v5());
@@ -509,6 +535,7 @@ fn mqtt_3_2_0_2_there_is_one_connack() {
     door.assert_sent(&[refused(ConnAckReasonCode::ServerBusy)]);
 }
 
+/// [5.0: MQTT-3.2.2-2]
 #[test]
 fn mqtt_3_2_2_2_with_clean_start_no_session_is_present() {
     let clean = Connect { clean_start: true, ..v5() };
@@ -519,6 +546,7 @@ fn mqtt_3_2_2_2_with_clean_start_no_session_is_present() {
     wire.assert_sent(&[connack(false)]);
 }
 
+/// [5.0: MQTT-3.2.2-3]
 #[test]
 fn mqtt_3_2_2_3_session_present_if_the_session_is_resumed() {
     let mut wire = Wire::open(config(), &v5());
@@ -541,6 +569,7 @@ fn mqtt_3_2_2_3_session_present_if_the_session_is_resumed() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-7]
 #[test]
 fn mqtt_3_2_2_7_a_refusal_closes() {
     for &code in ConnAckReasonCode::ALL.iter().filter(|code| code.is_error()) {
@@ -552,6 +581,7 @@ fn mqtt_3_2_2_7_a_refusal_closes() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-9]
 #[test]
 fn mqtt_3_2_2_9_a_limited_qos_is_announced() {
     for (maximum_qos, announced) in
@@ -562,6 +592,7 @@ fn mqtt_3_2_2_9_a_limited_qos_is_announced() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-10]
 #[test]
 fn mqtt_3_2_2_10_subscriptions_of_every_qos_are_accepted() {
     for maximum_qos in [QOS_0, QOS_1, QOS_2] {
@@ -576,6 +607,7 @@ fn mqtt_3_2_2_10_subscriptions_of_every_qos_are_accepted() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-12]
 #[test]
 fn mqtt_3_2_2_12_a_will_above_the_maximum_qos_is_rejected() {
     for (maximum_qos, qos) in [(QOS_0, QOS_1), (QOS_0, QOS_2), (QOS_1, QOS_2)] {
@@ -587,6 +619,7 @@ fn mqtt_3_2_2_12_a_will_above_the_maximum_qos_is_rejected() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-13]
 #[test]
 fn mqtt_3_2_2_13_a_retained_will_is_rejected_without_retain_available() {
     let mut door = Door::new(ServerConfig { retain_available: false, ..config() }, Version::V5);
@@ -596,6 +629,7 @@ fn mqtt_3_2_2_13_a_retained_will_is_rejected_without_retain_available() {
     door.assert_sent(&[refused(ConnAckReasonCode::RetainNotSupported)]);
 }
 
+/// [5.0: MQTT-3.2.2-19, MQTT-3.2.2-20]
 #[test]
 fn mqtt_3_2_2_19_and_mqtt_3_2_2_20_connack_leaves_out_what_is_too_large() {
     let pairs = [UserProperty::new("key", "value").unwrap()];
@@ -626,6 +660,7 @@ fn mqtt_3_2_2_19_and_mqtt_3_2_2_20_connack_leaves_out_what_is_too_large() {
     }
 }
 
+/// [5.0: MQTT-3.2.2-22]
 #[test]
 fn mqtt_3_2_2_22_without_a_server_keep_alive_the_client_value_counts() {
     let connect = Connect { keep_alive: 20, ..v5() };

@@ -18,6 +18,7 @@ const CONTINUE: AuthReasonCode = AuthReasonCode::ContinueAuthentication;
 
 // Section 3.14: DISCONNECT.
 
+/// [5.0: MQTT-3.14.0-1]
 #[test]
 fn mqtt_3_14_0_1_no_disconnect_before_a_successful_connack() {
     // Whatever first bytes arrive.
@@ -44,6 +45,7 @@ fn mqtt_3_14_0_1_no_disconnect_before_a_successful_connack() {
     door.assert_sent(&[refused(ConnAckReasonCode::ServerBusy)]);
 }
 
+/// [5.0: MQTT-3.14.2-2]
 #[test]
 fn mqtt_3_14_2_2_a_server_sends_no_expiry_interval() {
     let mut wire = Wire::lasting(Version::V5);
@@ -56,6 +58,7 @@ fn mqtt_3_14_2_2_a_server_sends_no_expiry_interval() {
     assert!(wire.server.is_connected());
 }
 
+/// [5.0: MQTT-3.14.2-3, MQTT-3.14.2-4]
 #[test]
 fn mqtt_3_14_2_3_and_mqtt_3_14_2_4_disconnect_leaves_out_what_is_too_large() {
     let pairs = [UserProperty::new("key", "value").unwrap()];
@@ -106,6 +109,7 @@ fn tempt(wire: &mut Wire, request: mqtt_sansio::server::RequestId) {
     wire.poll();
 }
 
+/// [5.0: MQTT-3.14.4-1]
 #[test]
 fn mqtt_3_14_4_1_nothing_follows_disconnect() {
     // By a command, by a Protocol Error, by a Keep Alive timeout, by a session takeover.
@@ -130,6 +134,7 @@ fn mqtt_3_14_4_1_nothing_follows_disconnect() {
     }
 }
 
+/// [5.0: MQTT-3.14.4-2]
 #[test]
 fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     let mut wire = Wire::lasting(Version::V5);
@@ -145,6 +150,7 @@ fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     assert_eq!(wire.receive(&[v5().into()]), []);
 }
 
+/// [5.0: MQTT-3.14.4-3]
 #[test]
 fn mqtt_3_14_4_3_a_normal_disconnection_discards_the_will() {
     for &reason_code in DisconnectReasonCode::ALL {
@@ -163,6 +169,7 @@ fn mqtt_3_14_4_3_a_normal_disconnection_discards_the_will() {
 // Section 3.15: AUTH.
 
 /// AUTH packets of the server have a method and data, and never a Reason String or User Properties.
+/// [5.0: MQTT-3.15.2-2, MQTT-3.15.2-3]
 #[test]
 fn mqtt_3_15_2_2_and_mqtt_3_15_2_3_auth_is_bare() {
     let mut wire = reauthenticating();
@@ -174,6 +181,7 @@ fn mqtt_3_15_2_2_and_mqtt_3_15_2_3_auth_is_bare() {
 
 // Section 4.1: session state.
 
+/// [5.0: MQTT-4.1.0-1]
 #[test]
 fn mqtt_4_1_0_1_the_session_lasts_as_long_as_the_connection() {
     let mut wire = Wire::connected(config(), &Connect { properties: ConnectProperties::default(), ..v5() });
@@ -189,6 +197,7 @@ fn mqtt_4_1_0_1_the_session_lasts_as_long_as_the_connection() {
     assert_eq!(events, tokens.map(crate::server::success));
 }
 
+/// [5.0: MQTT-4.1.0-2]
 #[test]
 fn mqtt_4_1_0_2_the_session_is_discarded_once_closed_and_expired() {
     for interval in [0, 1, 100] {
@@ -211,6 +220,7 @@ fn mqtt_4_1_0_2_the_session_is_discarded_once_closed_and_expired() {
 
 // Section 4.12: enhanced authentication.
 
+/// [5.0: MQTT-4.12.0-1]
 #[test]
 fn mqtt_4_12_0_1_an_unsupported_method_is_refused() {
     for code in [ConnAckReasonCode::BadAuthenticationMethod, ConnAckReasonCode::NotAuthorized] {
@@ -229,6 +239,7 @@ fn reauthenticating() -> Wire {
     wire
 }
 
+/// [5.0: MQTT-4.12.0-2]
 #[test]
 fn mqtt_4_12_0_2_a_challenge_has_continue_authentication() {
     let mut door = Door::asked(config(), &authenticating());
@@ -245,6 +256,7 @@ fn mqtt_4_12_0_2_a_challenge_has_continue_authentication() {
     }
 }
 
+/// [5.0: MQTT-4.12.0-4]
 #[test]
 fn mqtt_4_12_0_4_a_rejected_authentication_closes() {
     for steps in 0..3 {
@@ -260,6 +272,7 @@ fn mqtt_4_12_0_4_a_rejected_authentication_closes() {
     }
 }
 
+/// [5.0: MQTT-4.12.0-5]
 #[test]
 fn mqtt_4_12_0_5_the_method_stays_the_same() {
     let changed = [protocol_error(ProtocolError::AuthenticationMethodChanged)];
@@ -286,6 +299,7 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
     wire.assert_sent(&[auth(AuthReasonCode::Success, "M", b"")]);
 }
 
+/// [5.0: MQTT-4.12.0-6]
 #[test]
 fn mqtt_4_12_0_6_without_a_method_there_is_no_auth() {
     let mut door = Door::asked(config(), &v5());
@@ -299,6 +313,7 @@ fn mqtt_4_12_0_6_without_a_method_there_is_no_auth() {
 }
 
 /// The embedding program disconnects, which is the only command possible then.
+/// [5.0: MQTT-4.12.1-2]
 #[test]
 fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     let mut wire = reauthenticating();
@@ -320,6 +335,7 @@ fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
 
 // Section 4.13: errors.
 
+/// [5.0: MQTT-4.13.1-1]
 #[test]
 fn mqtt_4_13_1_1_malformed_packets_and_protocol_errors_close() {
     let cases: [&[u8]; 12] = [
@@ -363,6 +379,7 @@ fn mqtt_4_13_1_1_malformed_packets_and_protocol_errors_close() {
     }
 }
 
+/// [5.0: MQTT-4.13.2-1]
 #[test]
 fn mqtt_4_13_2_1_an_error_code_ends_the_connection() {
     for &reason_code in DisconnectReasonCode::ALL.iter().filter(|code| code.is_error()) {

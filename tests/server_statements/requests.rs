@@ -11,6 +11,7 @@ use crate::server::{Event, Wire, config, decode, id, subscribe, subscription, te
 const GRANTED: SubAckReasonCode = SubAckReasonCode::GrantedQoS0;
 const ENDED: UnsubAckReasonCode = UnsubAckReasonCode::Success;
 
+/// [5.0: MQTT-2.2.1-6]
 #[test]
 fn mqtt_2_2_1_6_suback_and_unsuback_repeat_the_identifier() {
     let mut wire = Wire::lasting(Version::V5);
@@ -32,6 +33,7 @@ fn mqtt_2_2_1_6_suback_and_unsuback_repeat_the_identifier() {
 
 /// Each SUBSCRIBE is reported and answered by the caller. A SUBSCRIBE that cannot be reported is answered by the
 /// session.
+/// [5.0: MQTT-3.8.4-1, MQTT-3.8.4-2]
 #[test]
 fn mqtt_3_8_4_1_and_mqtt_3_8_4_2_every_subscribe_has_its_suback() {
     for version in Version::ALL {
@@ -57,6 +59,7 @@ fn mqtt_3_8_4_1_and_mqtt_3_8_4_2_every_subscribe_has_its_suback() {
     }
 }
 
+/// [5.0: MQTT-3.8.4-6]
 #[test]
 fn mqtt_3_8_4_6_one_code_for_each_filter() {
     let mut wire = Wire::lasting(Version::V5);
@@ -70,6 +73,7 @@ fn mqtt_3_8_4_6_one_code_for_each_filter() {
     wire.assert_sent(&[SubAck::new(id(1), &[GRANTED; 3]).into()]);
 }
 
+/// [5.0: MQTT-3.8.4-7]
 #[test]
 fn mqtt_3_8_4_7_each_code_grants_or_refuses() {
     let mut wire = Wire::lasting(Version::V5);
@@ -108,6 +112,7 @@ fn answers_fit(
     }
 }
 
+/// [5.0: MQTT-3.9.2-1, MQTT-3.9.2-2]
 #[test]
 fn mqtt_3_9_2_1_and_mqtt_3_9_2_2_suback_leaves_out_what_is_too_large() {
     answers_fit(
@@ -127,6 +132,7 @@ const MIXED: [SubAckReasonCode; 4] = [
     SubAckReasonCode::QuotaExceeded,
 ];
 
+/// [5.0: MQTT-3.9.3-1]
 #[test]
 fn mqtt_3_9_3_1_codes_follow_the_filters() {
     let mut wire = Wire::lasting(Version::V5);
@@ -136,6 +142,7 @@ fn mqtt_3_9_3_1_codes_follow_the_filters() {
     wire.assert_sent(&[SubAck::new(id(1), &MIXED).into()]);
 }
 
+/// [5.0: MQTT-3.10.4-4, MQTT-3.10.4-5]
 #[test]
 fn mqtt_3_10_4_4_and_mqtt_3_10_4_5_every_unsubscribe_has_its_unsuback() {
     let mut wire = Wire::lasting(Version::V5);
@@ -153,6 +160,7 @@ fn mqtt_3_10_4_4_and_mqtt_3_10_4_5_every_unsubscribe_has_its_unsuback() {
 }
 
 /// An UNSUBSCRIBE whose identifier is in use is answered with the reason code for that (section 3.11.3).
+/// [5.0: MQTT-3.10.4-4]
 #[test]
 fn mqtt_3_10_4_4_an_identifier_in_use_is_answered() {
     let mut wire = Wire::lasting(Version::V5);
@@ -164,6 +172,7 @@ fn mqtt_3_10_4_4_an_identifier_in_use_is_answered() {
     wire.assert_sent(&[SubAck::new(id(1), &[GRANTED]).into()]);
 }
 
+/// [5.0: MQTT-3.11.2-1, MQTT-3.11.2-2]
 #[test]
 fn mqtt_3_11_2_1_and_mqtt_3_11_2_2_unsuback_leaves_out_what_is_too_large() {
     answers_fit(
@@ -175,6 +184,7 @@ fn mqtt_3_11_2_1_and_mqtt_3_11_2_2_unsuback_leaves_out_what_is_too_large() {
     );
 }
 
+/// [5.0: MQTT-3.11.3-1]
 #[test]
 fn mqtt_3_11_3_1_codes_follow_the_filters() {
     let mixed = [UnsubAckReasonCode::NoSubscriptionExisted, ENDED, UnsubAckReasonCode::NotAuthorized];
@@ -187,6 +197,7 @@ fn mqtt_3_11_3_1_codes_follow_the_filters() {
     wire.assert_sent(&[UnsubAck::new(id(1), &mixed).into()]);
 }
 
+/// [5.0: MQTT-3.12.4-1]
 #[test]
 fn mqtt_3_12_4_1_pingreq_is_answered() {
     for version in Version::ALL {

@@ -16,6 +16,7 @@ use crate::server::{
     protocol_error, publish, published, subscription, v5, will,
 };
 
+/// [5.0: U-3.2.2.3.4-b]
 #[test]
 fn section_3_2_2_3_4_b_a_message_above_the_maximum_qos() {
     for (maximum_qos, qos) in [(QOS_0, QOS_1), (QOS_0, QOS_2), (QOS_1, QOS_2)] {
@@ -27,6 +28,7 @@ fn section_3_2_2_3_4_b_a_message_above_the_maximum_qos() {
     }
 }
 
+/// [5.0: U-3.2.2.3.5-b]
 #[test]
 fn section_3_2_2_3_5_b_a_retained_message_without_retain_available() {
     for qos in [QOS_0, QOS_1, QOS_2] {
@@ -37,6 +39,7 @@ fn section_3_2_2_3_5_b_a_retained_message_without_retain_available() {
     }
 }
 
+/// [5.0: U-3.2.2.3.6]
 #[test]
 fn section_3_2_2_3_6_a_packet_above_the_server_maximum() {
     ends::a_packet_above_the_own_maximum_closes::<Wire>(Version::V5);
@@ -72,6 +75,7 @@ fn not_available(config: ServerConfig, filters: &[&str], identifier: Option<u32>
     }
 }
 
+/// [5.0: U-3.2.2.3.11]
 #[test]
 fn section_3_2_2_3_11_a_wildcard_subscription_where_not_available() {
     let without = || ServerConfig { wildcard_subscription_available: false, ..config() };
@@ -83,6 +87,7 @@ fn section_3_2_2_3_11_a_wildcard_subscription_where_not_available() {
     not_available(without(), &["a", "b/c", "$share/g/a"], Some(1), None);
 }
 
+/// [5.0: U-3.2.2.3.12]
 #[test]
 fn section_3_2_2_3_12_a_subscription_identifier_where_not_available() {
     let without = || ServerConfig { subscription_identifiers_available: false, ..config() };
@@ -91,6 +96,7 @@ fn section_3_2_2_3_12_a_subscription_identifier_where_not_available() {
     not_available(config(), &["a"], Some(1), None);
 }
 
+/// [5.0: U-3.2.2.3.13]
 #[test]
 fn section_3_2_2_3_13_a_shared_subscription_where_not_available() {
     let without = || ServerConfig { shared_subscription_available: false, ..config() };
@@ -103,6 +109,7 @@ fn section_3_2_2_3_13_a_shared_subscription_where_not_available() {
 }
 
 /// The embedding program can refuse the message in each of two ways.
+/// [5.0: U-3.3.2.3.2]
 #[test]
 fn section_3_3_2_3_2_a_payload_that_is_not_utf_8_can_be_refused() {
     let properties = PublishProperties { payload_format_indicator: Some(PayloadFormat::Utf8), ..Default::default() };
@@ -121,21 +128,25 @@ fn section_3_3_2_3_2_a_payload_that_is_not_utf_8_can_be_refused() {
     }
 }
 
+/// [5.0: U-3.3.2.3.4-a]
 #[test]
 fn section_3_3_2_3_4_a_an_alias_out_of_range() {
     ends::an_alias_out_of_range_closes::<Wire>();
 }
 
+/// [5.0: U-3.3.2.3.4-b]
 #[test]
 fn section_3_3_2_3_4_b_an_alias_that_was_never_set() {
     ends::an_alias_that_was_never_set_closes::<Wire>();
 }
 
+/// [5.0: U-3.3.2.3.4-c]
 #[test]
 fn section_3_3_2_3_4_c_an_alias_can_be_set_again() {
     ends::an_alias_can_be_set_again::<Wire>();
 }
 
+/// [5.0: U-3.3.4-a]
 #[test]
 fn section_3_3_4_a_more_than_the_server_receive_maximum() {
     ends::more_than_the_own_receive_maximum_closes::<Wire>();
@@ -147,11 +158,13 @@ fn section_3_3_4_a_packets_of_an_earlier_connection_do_not_count() {
     ends::packets_of_an_earlier_connection_do_not_count::<Wire>();
 }
 
+/// [5.0: U-3.6.2]
 #[test]
 fn section_3_6_2_an_unknown_identifier_is_no_error() {
     ends::an_unknown_identifier_is_no_error::<Wire>(Version::V5);
 }
 
+/// [5.0: U-3.14.2.2.2-a]
 #[test]
 fn section_3_14_2_2_2_a_an_expiry_interval_for_a_session_without_one() {
     for asked in [None, Some(0), Some(10)] {
@@ -174,6 +187,7 @@ fn section_3_14_2_2_2_a_an_expiry_interval_for_a_session_without_one() {
     }
 }
 
+/// [5.0: U-3.15.1]
 #[test]
 fn section_3_15_1_unrequested_auth_is_a_protocol_error() {
     use AuthReasonCode::{ContinueAuthentication, ReAuthenticate, Success};
@@ -209,11 +223,13 @@ fn section_3_15_1_unrequested_auth_is_a_protocol_error() {
     }
 }
 
+/// [5.0: U-4.9]
 #[test]
 fn section_4_9_the_quota_returns_to_its_maximum_and_no_further() {
     ends::the_quota_returns_to_its_maximum_and_no_further::<Wire>();
 }
 
+/// [5.0: U-4.9-b]
 #[test]
 fn section_4_9_b_the_quota_of_a_resumed_connection() {
     ends::the_quota_of_a_resumed_connection::<Wire>();

@@ -20,11 +20,13 @@ fn clean(version: Version) -> Connect<'static> {
     Connect { clean_start: true, ..lasting(version) }
 }
 
+/// [3.1.1: MQTT-2.3.1-4]
 #[test]
 fn mqtt_2_3_1_4_new_messages_take_an_unused_identifier() {
     ends::new_messages_take_an_unused_identifier::<Wire>(Version::V311);
 }
 
+/// [3.1.1: MQTT-2.3.1-6]
 #[test]
 fn mqtt_2_3_1_6_acknowledgements_repeat_the_identifier() {
     for version in VERSIONS {
@@ -38,6 +40,7 @@ fn unsuback(number: u16) -> [u8; 4] {
     [0xB0, 2, high, low]
 }
 
+/// [3.1.1: MQTT-2.3.1-7]
 #[test]
 fn mqtt_2_3_1_7_suback_and_unsuback_repeat_the_identifier() {
     for version in VERSIONS {
@@ -53,6 +56,7 @@ fn mqtt_2_3_1_7_suback_and_unsuback_repeat_the_identifier() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.0-2]
 #[test]
 fn mqtt_3_1_0_2_a_second_connect_closes() {
     for version in VERSIONS {
@@ -63,6 +67,7 @@ fn mqtt_3_1_0_2_a_second_connect_closes() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.2-2]
 #[test]
 fn mqtt_3_1_2_2_an_unsupported_protocol_level_is_refused() {
     for version in VERSIONS {
@@ -73,6 +78,7 @@ fn mqtt_3_1_2_2_an_unsupported_protocol_level_is_refused() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.2-4]
 #[test]
 fn mqtt_3_1_2_4_without_clean_session_the_session_is_resumed() {
     for version in VERSIONS {
@@ -92,6 +98,7 @@ fn mqtt_3_1_2_4_without_clean_session_the_session_is_resumed() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.2-6]
 #[test]
 fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
     for version in VERSIONS {
@@ -110,6 +117,7 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.2-10, MQTT-3.14.4-3]
 #[test]
 fn mqtt_3_1_2_10_and_mqtt_3_14_4_3_a_will_is_discarded() {
     for version in VERSIONS {
@@ -126,6 +134,7 @@ fn mqtt_3_1_2_10_and_mqtt_3_14_4_3_a_will_is_discarded() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.2-24]
 #[test]
 fn mqtt_3_1_2_24_silence_for_one_and_a_half_intervals_closes() {
     for version in VERSIONS {
@@ -146,6 +155,7 @@ fn mqtt_3_1_2_24_silence_for_one_and_a_half_intervals_closes() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.3-2]
 #[test]
 fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
     for version in VERSIONS {
@@ -154,6 +164,7 @@ fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.3-5]
 #[test]
 fn mqtt_3_1_3_5_every_usual_client_identifier_is_accepted() {
     for version in VERSIONS {
@@ -164,6 +175,7 @@ fn mqtt_3_1_3_5_every_usual_client_identifier_is_accepted() {
 }
 
 /// The assigned identifier cannot be sent to the client, so its session must be a clean one.
+/// [3.1.1: MQTT-3.1.3-6]
 #[test]
 fn mqtt_3_1_3_6_an_empty_client_identifier_is_assigned_one() {
     let connect = Connect { client_identifier: text(""), ..clean(Version::V311) };
@@ -173,6 +185,7 @@ fn mqtt_3_1_3_6_an_empty_client_identifier_is_assigned_one() {
     assert_eq!(wire.take(), [0x20, 2, 0, 0]);
 }
 
+/// [3.1.1: MQTT-3.1.3-8]
 #[test]
 fn mqtt_3_1_3_8_an_empty_client_identifier_without_clean_session_is_refused() {
     let mut door = Door::new(config(), Version::V311);
@@ -181,6 +194,7 @@ fn mqtt_3_1_3_8_an_empty_client_identifier_without_clean_session_is_refused() {
     assert_eq!(door.take(), [0x20, 2, 0, 2]);
 }
 
+/// [3.1.1: MQTT-3.1.3-9]
 #[test]
 fn mqtt_3_1_3_9_a_client_identifier_can_be_refused() {
     for version in VERSIONS {
@@ -191,6 +205,7 @@ fn mqtt_3_1_3_9_a_client_identifier_can_be_refused() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.4-3]
 #[test]
 fn mqtt_3_1_4_3_clean_session_is_applied() {
     for (version, clean_start, kept) in
@@ -213,6 +228,7 @@ fn mqtt_3_1_4_3_clean_session_is_applied() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.4-4]
 #[test]
 fn mqtt_3_1_4_4_an_accepted_connect_is_acknowledged() {
     for version in VERSIONS {
@@ -220,6 +236,7 @@ fn mqtt_3_1_4_4_an_accepted_connect_is_acknowledged() {
     }
 }
 
+/// [3.1.1: MQTT-3.1.4-5]
 #[test]
 fn mqtt_3_1_4_5_nothing_is_processed_after_a_refusal() {
     for version in VERSIONS {
@@ -234,6 +251,7 @@ fn mqtt_3_1_4_5_nothing_is_processed_after_a_refusal() {
     }
 }
 
+/// [3.1.1: MQTT-3.2.0-1]
 #[test]
 fn mqtt_3_2_0_1_connack_comes_first() {
     for version in VERSIONS {
@@ -251,6 +269,7 @@ fn mqtt_3_2_0_1_connack_comes_first() {
     }
 }
 
+/// [3.1.1: MQTT-3.2.2-1, MQTT-3.2.2-2, MQTT-3.2.2-3]
 #[test]
 fn mqtt_3_2_2_1_mqtt_3_2_2_2_and_mqtt_3_2_2_3_session_present_if_resumed() {
     let mut wire = Wire::open(config(), &lasting(Version::V311));
@@ -266,6 +285,7 @@ fn mqtt_3_2_2_1_mqtt_3_2_2_2_and_mqtt_3_2_2_3_session_present_if_resumed() {
     assert_eq!(wire.take(), [0x20, 2, 0, 0], "there is none any more");
 }
 
+/// [3.1.1: MQTT-3.2.2-5, MQTT-3.2.2-6]
 #[test]
 fn mqtt_3_2_2_5_and_mqtt_3_2_2_6_a_refusal_closes_with_a_fitting_code_or_none() {
     for version in VERSIONS {
@@ -286,6 +306,7 @@ fn mqtt_3_2_2_5_and_mqtt_3_2_2_6_a_refusal_closes_with_a_fitting_code_or_none() 
     }
 }
 
+/// [3.1.1: MQTT-3.3.1-1]
 #[test]
 fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     for version in VERSIONS {
@@ -293,6 +314,7 @@ fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     }
 }
 
+/// [3.1.1: MQTT-3.3.4-1]
 #[test]
 fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     for version in VERSIONS {
@@ -301,6 +323,7 @@ fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
 }
 
 /// The message is acknowledged like any other, or the embedding program disconnects the client.
+/// [3.1.1: MQTT-3.3.5-2]
 #[test]
 fn mqtt_3_3_5_2_an_unauthorized_message_is_acknowledged_or_closes() {
     for version in VERSIONS {
@@ -319,6 +342,7 @@ fn mqtt_3_3_5_2_an_unauthorized_message_is_acknowledged_or_closes() {
     }
 }
 
+/// [3.1.1: MQTT-3.8.4-1, MQTT-3.8.4-2, MQTT-3.8.4-5, MQTT-3.9.3-1]
 #[test]
 fn mqtt_3_8_4_1_mqtt_3_8_4_2_mqtt_3_8_4_5_and_mqtt_3_9_3_1_suback_answers_each_filter_in_order() {
     use SubAckReasonCode::{GrantedQoS0, GrantedQoS1, GrantedQoS2, UnspecifiedError};
@@ -336,6 +360,7 @@ fn mqtt_3_8_4_1_mqtt_3_8_4_2_mqtt_3_8_4_5_and_mqtt_3_9_3_1_suback_answers_each_f
     }
 }
 
+/// [3.1.1: MQTT-3.10.4-4, MQTT-3.10.4-5]
 #[test]
 fn mqtt_3_10_4_4_and_mqtt_3_10_4_5_every_unsubscribe_has_its_unsuback() {
     for version in VERSIONS {
@@ -348,6 +373,7 @@ fn mqtt_3_10_4_4_and_mqtt_3_10_4_5_every_unsubscribe_has_its_unsuback() {
     }
 }
 
+/// [3.1.1: MQTT-3.12.4-1]
 #[test]
 fn mqtt_3_12_4_1_pingreq_is_answered() {
     for version in VERSIONS {
@@ -357,6 +383,7 @@ fn mqtt_3_12_4_1_pingreq_is_answered() {
     }
 }
 
+/// [3.1.1: MQTT-4.1.0-1, MQTT-4.1.0-2]
 #[test]
 fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
     for connect in VERSIONS.into_iter().flat_map(|version| [lasting(version), clean(version)]) {
@@ -364,6 +391,7 @@ fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
     }
 }
 
+/// [3.1.1: MQTT-4.3.1-1]
 #[test]
 fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     for version in VERSIONS {
@@ -371,6 +399,7 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     }
 }
 
+/// [3.1.1: MQTT-4.3.2-1]
 #[test]
 fn mqtt_4_3_2_1_the_sender_of_qos_1() {
     for version in VERSIONS {
@@ -379,6 +408,7 @@ fn mqtt_4_3_2_1_the_sender_of_qos_1() {
     }
 }
 
+/// [3.1.1: MQTT-4.3.2-2]
 #[test]
 fn mqtt_4_3_2_2_the_receiver_of_qos_1() {
     for version in VERSIONS {
@@ -387,6 +417,7 @@ fn mqtt_4_3_2_2_the_receiver_of_qos_1() {
     }
 }
 
+/// [3.1.1: MQTT-4.3.3-1]
 #[test]
 fn mqtt_4_3_3_1_the_sender_of_qos_2() {
     for version in VERSIONS {
@@ -397,6 +428,7 @@ fn mqtt_4_3_3_1_the_sender_of_qos_2() {
     }
 }
 
+/// [3.1.1: MQTT-4.3.3-2]
 #[test]
 fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
     for version in VERSIONS {
@@ -409,6 +441,7 @@ fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
     }
 }
 
+/// [3.1.1: MQTT-4.4.0-1]
 #[test]
 fn mqtt_4_4_0_1_unacknowledged_packets_are_sent_again() {
     for version in VERSIONS {
@@ -416,6 +449,7 @@ fn mqtt_4_4_0_1_unacknowledged_packets_are_sent_again() {
     }
 }
 
+/// [3.1.1: MQTT-4.8.0-1]
 #[test]
 fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
     let cases: [&[u8]; 6] =
@@ -439,6 +473,7 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
 }
 
 /// The configuration limits the packet size.
+/// [3.1.1: MQTT-4.8.0-2]
 #[test]
 fn mqtt_4_8_0_2_a_packet_above_the_size_limit_closes_the_connection() {
     let config = ServerConfig { max_requests: 2, ..config() };

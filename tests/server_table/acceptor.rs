@@ -35,8 +35,8 @@ fn assert_over(door: &mut Door) {
     assert_eq!(door.take(), b"");
 }
 
-/// [MQTT-3.1.0-1]: the connection is closed after the first byte, however long the packet claims to be, and no answer
-/// is sent: a peer that speaks another protocol would not understand it.
+/// The connection is closed after the first byte, however long the packet claims to be, and no answer is sent: a peer
+/// that speaks another protocol would not understand it. [3.1.1: MQTT-3.1.0-1; 5.0: MQTT-3.1.0-1]
 #[test]
 fn any_first_packet_but_connect_closes_without_an_answer() {
     for first in (0..=255).filter(|&first| first >> 4 != 1) {
@@ -241,7 +241,7 @@ fn assert_over_after_answer(door: &mut Door) {
     assert_over(door);
 }
 
-/// [MQTT-3.1.2-2, 3.1.1: MQTT-3.1.2-2]: the embedding program may support fewer versions than the acceptor.
+/// [3.1.1: MQTT-3.1.2-2; 5.0: MQTT-3.1.2-2]: the embedding program may support fewer versions than the acceptor.
 #[test]
 fn the_embedding_program_may_refuse_a_version() {
     for (version, answer) in [
@@ -256,7 +256,7 @@ fn the_embedding_program_may_refuse_a_version() {
     }
 }
 
-/// The return code that a client of 3.1 or 3.1.1 gets for a reason code, if one applies [3.1.1: MQTT-3.2.2-4].
+/// The return code that a client of 3.1 or 3.1.1 gets for a reason code, if one applies.
 fn return_code(code: ConnAckReasonCode) -> Option<u8> {
     match code {
         ConnAckReasonCode::UnsupportedProtocolVersion => Some(1),
@@ -271,6 +271,7 @@ fn return_code(code: ConnAckReasonCode) -> Option<u8> {
     }
 }
 
+/// [3.1.1: MQTT-3.2.2-4, MQTT-3.2.2-5, MQTT-3.2.2-6; 5.0: MQTT-3.2.2-6, MQTT-3.2.2-7]
 #[test]
 fn refused_in_every_version_with_every_reason_code() {
     for version in Version::ALL {
@@ -278,13 +279,13 @@ fn refused_in_every_version_with_every_reason_code() {
             let mut door = Door::asked(config(), &lasting(version));
             door.acceptor.refuse(door.now, code).unwrap();
             assert_eq!(door.acceptor.deadline(), Some(mqtt_sansio::Instant::EPOCH), "the caller is to be told at once");
-            // [MQTT-3.2.2-7, 3.1.1: MQTT-3.2.2-5]. The client's names remain available after the refusal.
+            // The client's names remain available after the refusal.
             assert_eq!((door.acceptor.client_id(), door.acceptor.user_name()), (Some("c"), None));
             assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
             let expected = match (version, return_code(code)) {
                 (Version::V5, _) => vec![0x20, 3, 0, code.value(), 0],
                 (_, Some(code)) => vec![0x20, 2, 0, code],
-                (_, None) => vec![], // [3.1.1: MQTT-3.2.2-6]
+                (_, None) => vec![],
             };
             assert_eq!(door.take(), expected, "{version}, {code}");
             assert_over(&mut door);
@@ -336,7 +337,7 @@ fn refusals_that_name_another_server() {
     door.assert_sent(&[refused(ConnAckReasonCode::ServerMoved)]);
 }
 
-/// [MQTT-3.2.2-19, MQTT-3.2.2-20]
+/// [5.0: MQTT-3.2.2-19, MQTT-3.2.2-20]
 #[test]
 fn a_refusal_obeys_the_maximum_packet_size() {
     let pairs = [UserProperty::new("key", "value").unwrap()];
@@ -381,7 +382,7 @@ fn a_maximum_packet_size_below_every_acknowledgement() {
     }
 }
 
-/// [MQTT-3.2.2-12, MQTT-3.2.2-13]: the acceptor refuses the client without a decision. A client of 3.1.1 cannot know
+/// [5.0: MQTT-3.2.2-12, MQTT-3.2.2-13]: the acceptor refuses the client without a decision. A client of 3.1.1 cannot know
 /// what a server does not support, so its will is accepted, as its messages are.
 #[test]
 fn a_will_that_the_server_does_not_support() {
@@ -462,8 +463,8 @@ fn an_authentication_step_times_out() {
 }
 
 /// After a challenge only AUTH with Continue authentication and the same method, or DISCONNECT, is allowed
-/// [MQTT-3.1.2-30, MQTT-4.12.0-3, MQTT-4.12.0-5]. The error is sent in CONNACK: a server sends no DISCONNECT before
-/// that [MQTT-3.14.0-1].
+/// [5.0: MQTT-3.1.2-30, MQTT-4.12.0-3, MQTT-4.12.0-5]. The error is sent in CONNACK: a server sends no DISCONNECT before
+/// that [5.0: MQTT-3.14.0-1].
 #[test]
 fn packets_not_allowed_after_a_challenge() {
     let subscriptions = [subscription("t")];
@@ -543,7 +544,7 @@ fn auth_before_the_challenge_waits_for_the_decision() {
     assert_eq!(door.receive_bytes(&answer), (vec![Event::Auth(CONTINUE, b"early".to_vec())], &b""[..]));
 }
 
-/// [MQTT-4.12.0-6]
+/// [5.0: MQTT-4.12.0-6]
 #[test]
 fn a_client_without_a_method_cannot_be_challenged() {
     for version in Version::ALL {
@@ -768,7 +769,7 @@ fn the_limits_of_the_current_connection_apply() {
 }
 
 /// The time of a pending decision does not count against the Keep Alive: a client with an authentication method may
-/// send nothing before CONNACK [MQTT-3.1.2-30].
+/// send nothing before CONNACK (section 3.1.2.11.9).
 #[test]
 fn a_late_decision_does_not_count_against_keep_alive() {
     let connect = Connect { keep_alive: 2, ..authenticating() };

@@ -27,7 +27,7 @@ fn answer(config: ServerConfig, bytes: &[u8]) -> (Vec<Event>, Vec<u8>) {
 }
 
 /// A client with an old protocol level, or with the bridge bit, is refused in the form of its version, so that it can
-/// try another level.
+/// try another level. [3.1.1: MQTT-3.1.2-1, MQTT-3.1.2-2; 5.0: MQTT-3.1.2-1, MQTT-3.1.2-2]
 #[test]
 fn pitfall_28_every_protocol_level_is_answered_in_its_own_form() {
     for level in 0..=255_u8 {
@@ -141,7 +141,7 @@ fn level_of(bytes: &[u8]) -> Option<u8> {
     body.get(..length.min(body.len()))?.get(2 + name_len).copied()
 }
 
-/// [MQTT-3.1.4-1], section 4.13: an error in a CONNECT of 5.0 is answered with a CONNACK that carries the error, if the
+/// Section 4.13: an error in a CONNECT of 5.0 is answered with a CONNACK that carries the error, if the
 /// protocol level could be read. Nothing else is sent.
 #[track_caller]
 fn check(bytes: &[u8], what: &str) {
@@ -173,6 +173,7 @@ fn check(bytes: &[u8], what: &str) {
     }
 }
 
+/// [5.0: MQTT-3.1.4-1]
 #[test]
 fn a_malformed_connect_of_5_0_is_answered() {
     let whole = full();
@@ -217,6 +218,36 @@ fn a_malformed_connect_of_5_0_is_answered() {
     }
 }
 
+/// A CONNECT of 3.1.1 that is cut anywhere, or continues after its last field: no CONNACK is sent. [3.1.1: MQTT-3.1.4-1]
+#[test]
+fn a_malformed_connect_of_3_1_1_is_not_answered() {
+    let connect = Connect {
+        keep_alive: 77,
+        will: Some(will("gone", 0)),
+        user_name: Some(text("user")),
+        password: Some(b"password"),
+        ..lasting(Version::V311)
+    };
+    let whole = encoded(&connect.into(), Version::V311);
+    assert_eq!(answer(config(), &whole), (vec![Event::Connect("c".into())], vec![]));
+    let protocol_end = 2 + 7;
+    for length in protocol_end - 2..whole.len() - 2 {
+        let mut cut = whole[..2 + length].to_vec();
+        cut[1] = length as u8;
+        let (events, sent) = answer(config(), &cut);
+        assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "cut to {length} bytes: {events:?}");
+        assert_eq!(sent, b"", "cut to {length} bytes");
+    }
+    for more in 1..4 {
+        let mut longer = [&whole[..], &[0; 4][..more]].concat();
+        longer[1] += more as u8;
+        let (events, sent) = answer(config(), &longer);
+        assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{more} bytes more: {events:?}");
+        assert_eq!(sent, b"", "{more} bytes more");
+    }
+}
+
+/// [3.1.1: MQTT-3.1.3-8, MQTT-3.1.4-1; 5.0: MQTT-3.1.4-1]
 #[test]
 fn answers_to_malformed_connects() {
     let cases: [(&str, &[u8], &[u8]); 14] = [

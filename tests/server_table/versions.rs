@@ -129,7 +129,7 @@ fn large_payloads_are_not_copied() {
     }
 }
 
-/// An expired message is not delivered [MQTT-3.3.2-5], whether the version has the interval or not.
+/// An expired message is not delivered [5.0: MQTT-3.3.2-5], whether the version has the interval or not.
 #[test]
 fn a_message_expires_in_every_version() {
     for version in Version::ALL {
@@ -151,7 +151,7 @@ fn a_message_expires_in_every_version() {
     }
 }
 
-/// The identifiers of received messages are known in the other version [MQTT-4.3.3-10].
+/// The identifiers of received messages are known in the other version [3.1.1: MQTT-4.3.3-2; 5.0: MQTT-4.3.3-10].
 #[test]
 fn identifiers_of_received_messages_are_known() {
     for (first, second) in PAIRS {

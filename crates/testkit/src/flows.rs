@@ -17,7 +17,8 @@ pub(crate) struct Flows {
     receive_maximum: u16,
     /// The number of messages that were partially written when a connection ended.
     torn: u32,
-    /// Whether the endpoint was restored after a crash: its operations in flight are those that it sends again.
+    /// Whether operations in flight are those that the endpoint sends again: it was restored after a crash, or was not
+    /// observed.
     is_restored: bool,
     /// Messages that wait for PUBCOMP, in the order of their PUBRECs.
     released: Vec<u16>,
@@ -78,8 +79,8 @@ impl Flows {
         self.answers_due.clear();
     }
 
-    /// The endpoint has crashed and lost its unstored state.
-    pub(crate) fn crash(&mut self) {
+    /// The operations in flight are not known any more: the endpoint has crashed, or was not observed for a while.
+    pub(crate) fn lose_sight(&mut self) {
         self.open.clear();
         self.released.clear();
         self.is_restored = true;
@@ -212,6 +213,23 @@ impl Flows {
     /// PUBACK, PUBCOMP, and PUBREC with an error increase the quota by one, up to its initial value [MQTT-4.9.0-2].
     fn restore_quota(&mut self) {
         self.quota = self.receive_maximum.min(self.quota.saturating_add(1));
+    }
+
+    /// Checks that no answer is due that an endpoint gives by itself.
+    pub(crate) fn assert_answered(&self) {
+        assert!(self.pubrels_due.is_empty(), "PUBREL of {:?} is due [MQTT-4.3.3-4]", self.pubrels_due);
+        assert!(self.pubcomps_due.is_empty(), "PUBCOMP of {:?} is due [MQTT-4.3.3-11]", self.pubcomps_due);
+    }
+
+    /// Checks that every request is answered.
+    pub(crate) fn assert_requests_answered(&self) {
+        assert!(self.answers_due.is_empty(), "{:?} is not answered [MQTT-3.8.4-1, MQTT-3.10.4-4]", self.answers_due);
+    }
+
+    /// Checks that every message is acknowledged.
+    pub(crate) fn assert_acknowledged(&self) {
+        assert!(self.pubacks_due.is_empty(), "PUBACK of {:?} is due [MQTT-3.3.4-1]", self.pubacks_due);
+        assert!(self.pubrecs_due.is_empty(), "PUBREC of {:?} is due [MQTT-3.3.4-1]", self.pubrecs_due);
     }
 
     /// Checks that all retransmissions were sent. Returns the number of operations in flight.

@@ -303,6 +303,8 @@ fn run(seed: u64, work_per_call: u32) {
     }
 }
 
+/// [5.0: MQTT-3.3.2-3, MQTT-3.3.1-12, MQTT-3.3.1-13, MQTT-3.3.4-2, MQTT-3.3.4-3, MQTT-3.3.4-4, MQTT-3.8.3-3,
+/// MQTT-3.8.4-8, MQTT-4.7.2-1, MQTT-4.7.3-4]
 #[test]
 fn messages_reach_the_subscribers_found_by_a_linear_search() {
     run_all(0..300, u32::MAX);

@@ -57,6 +57,9 @@ fn exchange(mut world: BrokerWorld<AllowAll>, seed: u64, crashes: bool) -> (Brok
     (world, clients)
 }
 
+/// [5.0: MQTT-2.2.1-4, MQTT-2.2.1-5, MQTT-2.2.1-6, MQTT-3.2.0-1, MQTT-3.2.0-2, MQTT-3.3.1-1, MQTT-3.3.1-3,
+/// MQTT-3.3.4-1, MQTT-3.3.4-9, MQTT-3.8.4-1, MQTT-3.8.4-2, MQTT-4.3.3-1, MQTT-4.3.3-2, MQTT-4.3.3-4, MQTT-4.3.3-6,
+/// MQTT-4.3.3-10, MQTT-4.3.3-11, MQTT-4.4.0-1, MQTT-4.5.0-1, MQTT-4.6.0-1, MQTT-4.6.0-4, MQTT-4.9.0-2]
 #[test]
 fn messages_of_qos_2_come_once_whatever_is_cut() {
     for seed in 0..40 {

@@ -533,6 +533,7 @@ fn client_config(version: Version, random: &mut Random) -> ClientConfig {
         maximum_packet_size: NonZeroU32::new(if is_v5 && random.percent(20) { 200 } else { 16 * 1024 * 1024 }),
         topic_alias_maximum: if is_v5 && random.percent(50) { 2 } else { 0 },
         topic_aliases: if is_v5 { 2 } else { 0 },
+        request_problem_information: !is_v5 || random.percent(70),
         answer_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
         min_backoff: 0,
         max_backoff: 1,
@@ -600,6 +601,20 @@ fn seeds(count: u64) -> Range<u64> {
     first..first + number("SEEDS").unwrap_or(count)
 }
 
+/// The test kit checks every packet of both endpoints: what a sender must do and must not do. [3.1.1: MQTT-2.2.2-1,
+/// MQTT-2.3.1-1, MQTT-2.3.1-2, MQTT-2.3.1-3, MQTT-2.3.1-4, MQTT-2.3.1-5, MQTT-2.3.1-6, MQTT-2.3.1-7, MQTT-3.1.0-1,
+/// MQTT-3.1.2-23, MQTT-3.2.0-1, MQTT-3.2.2-1, MQTT-3.3.1-1, MQTT-3.3.1-2, MQTT-3.3.4-1, MQTT-3.8.4-1, MQTT-3.8.4-2,
+/// MQTT-3.10.4-4, MQTT-3.12.4-1, MQTT-3.14.4-2, MQTT-4.3.1-1, MQTT-4.3.2-1, MQTT-4.3.2-2, MQTT-4.3.3-1, MQTT-4.3.3-2,
+/// MQTT-4.4.0-1, MQTT-4.6.0-1, MQTT-4.6.0-2, MQTT-4.6.0-3, MQTT-4.6.0-4, MQTT-4.6.0-6; 5.0: MQTT-1.5.5-1, MQTT-2.1.3-1,
+/// MQTT-2.2.1-2, MQTT-2.2.1-3, MQTT-2.2.1-4, MQTT-2.2.1-5, MQTT-2.2.1-6, MQTT-2.2.2-1, MQTT-3.1.0-1, MQTT-3.1.2-20,
+/// MQTT-3.1.2-24, MQTT-3.1.2-26, MQTT-3.1.2-27, MQTT-3.1.2-29, MQTT-3.1.2-30, MQTT-3.2.0-1, MQTT-3.2.0-2, MQTT-3.2.2-2,
+/// MQTT-3.2.2-11, MQTT-3.2.2-15, MQTT-3.2.2-17, MQTT-3.2.2-18, MQTT-3.2.2-21, MQTT-3.3.1-1, MQTT-3.3.1-2, MQTT-3.3.2-7,
+/// MQTT-3.3.2-8, MQTT-3.3.2-9, MQTT-3.3.2-11, MQTT-3.3.4-1, MQTT-3.3.4-7, MQTT-3.3.4-9, MQTT-3.4.2-1, MQTT-3.5.2-1,
+/// MQTT-3.6.2-1, MQTT-3.7.2-1, MQTT-3.8.4-1, MQTT-3.8.4-2, MQTT-3.10.4-4, MQTT-3.12.4-1, MQTT-3.14.0-1, MQTT-3.14.2-1,
+/// MQTT-3.14.4-1, MQTT-3.15.2-1, MQTT-4.3.1-1, MQTT-4.3.2-1, MQTT-4.3.2-2, MQTT-4.3.2-4, MQTT-4.3.3-1, MQTT-4.3.3-2,
+/// MQTT-4.3.3-4, MQTT-4.3.3-6, MQTT-4.3.3-8, MQTT-4.3.3-10, MQTT-4.3.3-11, MQTT-4.4.0-1, MQTT-4.6.0-1, MQTT-4.6.0-2,
+/// MQTT-4.6.0-3, MQTT-4.6.0-4, MQTT-4.9.0-1, MQTT-4.9.0-2, MQTT-4.12.0-2, MQTT-4.12.0-3, MQTT-4.12.0-5, MQTT-4.12.0-6,
+/// MQTT-4.12.0-7, U-4.9, U-4.9-b]
 #[test]
 fn random_schedules() {
     seeds(4_000).for_each(|seed| Schedule::new(seed).run());

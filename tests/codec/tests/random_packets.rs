@@ -701,6 +701,7 @@ fn the_limit_of_user_properties_is_exact() {
 }
 
 /// Section 1.5.4: the code points at the edges of what a receiver may refuse, and their neighbours.
+/// [5.0: U-1.5.4]
 #[test]
 fn code_points_are_refused_only_on_demand() {
     const CONTROL: &str = "\u{1}\u{9}\u{1f}\u{7f}\u{80}\u{9f}";
@@ -759,6 +760,7 @@ fn config() -> ProptestConfig {
 proptest! {
     #![proptest_config(config())]
 
+    /// [5.0: MQTT-1.5.5-1, MQTT-2.2.2-1]
     #[test]
     fn packets_are_the_same_after_a_round_trip(data in any_data(600), version in any_version(), sender in any_sender()) {
         let mut lists = Lists::default();

@@ -194,6 +194,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Few characters and few levels, so that many pairs match.
+    /// [3.1.1: MQTT-4.7.2-1; 5.0: MQTT-4.7.2-1]
     #[test]
     fn matches_as_the_naive_matcher_does(
         pattern in r"(\$share/[ab]/)?([ab$]{0,2}|\+)(/([ab]{0,1}|\+)){0,3}(/#)?|#",
@@ -237,7 +238,7 @@ fn place(error: TopicError) -> (usize, TopicErrorKind) {
     (error.at, error.kind)
 }
 
-/// The longest text that its length prefix can announce, and one byte more [MQTT-4.7.3-3].
+/// The longest text that its length prefix can announce, and one byte more [3.1.1: MQTT-4.7.3-3; 5.0: MQTT-4.7.3-3].
 #[test]
 fn longest() {
     let longest = "a".repeat(65_535);

@@ -43,7 +43,7 @@ impl<S: Server> Pair<S> {
         self.under_way.drain(..).for_each(|batch| self.stored.apply(&batch));
         let restored = ClientSession::restore(config, self.now(), self.stored.iter());
         self.client = restored.unwrap_or_else(|error| panic!("the session cannot be restored: {error}"));
-        self.rules.flows.crash();
+        self.rules.flows.lose_sight();
         // Some stores are replaced by a snapshot.
         if self.random.percent(50)
             && let Some(snapshot) = self.client.snapshot()

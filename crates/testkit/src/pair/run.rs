@@ -303,11 +303,21 @@ impl<S: Server> Pair<S> {
         {
             let seen = self.server_rules.flows.open();
             assert_eq!(open, seen, "the number of packet identifiers in use differs from the server's packets");
+            if !self.receives_again {
+                self.server_rules.assert_answered();
+                self.server_rules.flows.assert_requests_answered();
+            }
         }
         let is_written = self.client.is_connected() && !self.has_output();
         if is_written && self.client.queued() == 0 {
             let (open, seen) = (self.client.operations_in_flight(), self.rules.flows.open());
             assert_eq!(open, seen, "the number of packet identifiers in use differs from the client's packets");
+            if !self.polls_again {
+                self.rules.assert_answered();
+                if !self.client.config().manual_acks {
+                    self.rules.flows.assert_acknowledged();
+                }
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ impl Rules {
             (Stage::Connected, _) => {}
             // The specification allows packets before CONNACK, but the client does not know the session and the
             // server's limits yet.
-            (Stage::Connecting { .. }, _) => panic!("before CONNACK the client has sent {packet:?}"),
+            (Stage::Connecting { .. }, _) => panic!("before CONNACK the client has sent {packet:?} [MQTT-3.1.2-30]"),
         }
         let silence = now.since(self.last_sent).as_secs_f64();
         let keep_alive = f64::from(self.keep_alive);
@@ -40,6 +40,7 @@ impl Rules {
         self.keep_alive = connect.keep_alive;
         self.last_sent = now;
         self.peer = UNKNOWN;
+        self.method = connect.properties.authentication_method.map(|method| method.as_str().into());
     }
 
     pub(crate) fn connack_received(&mut self, connack: &ConnAck<'_>) {
@@ -53,7 +54,7 @@ impl Rules {
             receive_maximum: properties.receive_maximum.map_or(u16::MAX, Into::into),
             maximum_qos: properties.maximum_qos.map_or(QoS::ExactlyOnce, Into::into),
             retain: properties.retain_available.unwrap_or(true),
-            authenticates: false,
+            ..UNKNOWN
         };
         // 3.1 has no Session Present flag.
         let session_present = connack.session_present || (self.version == Version::V31 && !asked_clean);

@@ -2,11 +2,15 @@
 
 mod client;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use mqtt_sansio::Instant;
-use mqtt_sansio::codec::{self, Decoded, Limits, Packet, Publish, QoS, Sender, Version};
+use mqtt_sansio::codec::{
+    self, AckProperties, Auth, AuthReasonCode, Decoded, Limits, Packet, Publish, QoS, Sender, Version,
+};
 
 use crate::flows::Flows;
 
@@ -26,6 +30,8 @@ pub(crate) struct Rules {
     last_sent: Instant,
     /// The limits of the peer.
     peer: Taken,
+    /// The Authentication Method of CONNECT.
+    method: Option<String>,
     aliases: BTreeMap<u16, String>,
     /// The server resumes an earlier session, unless the client asks for a new one.
     pub(crate) resumes: bool,
@@ -53,8 +59,12 @@ struct Taken {
     receive_maximum: u16,
     maximum_qos: QoS,
     retain: bool,
-    /// Whether CONNECT has an Authentication Method.
-    authenticates: bool,
+    /// Whether all packets may have a Reason String and User Properties.
+    problem_information: bool,
+    /// Whether CONNACK may have Response Information.
+    response_information: bool,
+    /// Whether the client has an empty client identifier.
+    needs_client_id: bool,
 }
 
 /// The limits before any are known.
@@ -64,7 +74,9 @@ const UNKNOWN: Taken = Taken {
     receive_maximum: u16::MAX,
     maximum_qos: QoS::ExactlyOnce,
     retain: true,
-    authenticates: false,
+    problem_information: true,
+    response_information: false,
+    needs_client_id: false,
 };
 
 impl Rules {
@@ -79,6 +91,7 @@ impl Rules {
             keep_alive: 0,
             last_sent: Instant::EPOCH,
             peer: UNKNOWN,
+            method: None,
             aliases: BTreeMap::new(),
             resumes: false,
             pings: 0,
@@ -90,6 +103,7 @@ impl Rules {
         self.stage = Stage::Opened;
         self.keep_alive = 0;
         self.peer = UNKNOWN;
+        self.method = None;
         self.pings = 0;
         self.aliases.clear();
         self.unread.clear();
@@ -160,13 +174,37 @@ impl Rules {
             Packet::Unsubscribe(unsubscribe) => self.flows.request(unsubscribe.id.get()),
             Packet::SubAck(ack) => self.flows.answer(true, ack.id.get()),
             Packet::UnsubAck(ack) => self.flows.answer(false, ack.id.get()),
+            Packet::Auth(auth) => self.auth(auth),
             Packet::Disconnect(_) => self.stage = Stage::Disconnected,
             _ => {}
         }
+        assert!(
+            self.peer.problem_information || !explains(packet),
+            "{packet:?} although the client has declined problem information [MQTT-3.1.2-29]"
+        );
+    }
+
+    fn auth(&mut self, auth: &Auth<'_>) {
+        let Some(method) = &self.method else {
+            panic!("AUTH without an Authentication Method in CONNECT [MQTT-4.12.0-6, MQTT-4.12.0-7]")
+        };
+        let is_same = auth.properties.authentication_method.is_some_and(|own| own.as_str() == method);
+        assert!(is_same, "AUTH has another Authentication Method than CONNECT [MQTT-4.12.0-5, MQTT-4.12.1-1]");
+        let is_step = auth.reason_code == AuthReasonCode::ContinueAuthentication;
+        assert!(is_step || self.stage == Stage::Connected, "{auth:?} before CONNACK [MQTT-4.12.0-2, MQTT-4.12.0-3]");
+    }
+
+    /// Checks that nothing that has arrived waits for an answer which the endpoint gives by itself, in any case.
+    pub(crate) fn assert_answered(&self) {
+        assert_eq!(self.pings, 0, "PINGREQ without PINGRESP [MQTT-3.12.4-1]");
+        self.flows.assert_answered();
     }
 
     fn publish(&mut self, publish: &Publish<'_>) {
-        assert!(publish.delivery.qos() <= self.peer.maximum_qos, "the QoS is above the peer's Maximum QoS");
+        assert!(
+            publish.delivery.qos() <= self.peer.maximum_qos,
+            "the QoS is above the peer's Maximum QoS [MQTT-3.2.2-11]"
+        );
         assert!(
             !publish.retain || self.peer.retain,
             "RETAIN is set although the server does not support it [MQTT-3.2.2-14]"
@@ -199,5 +237,21 @@ impl Rules {
             Packet::PingReq => self.pings += 1,
             _ => {}
         }
+    }
+}
+
+/// Whether a packet has a Reason String or User Properties that explain an outcome.
+fn explains(packet: &Packet<'_>) -> bool {
+    let explain =
+        |properties: &AckProperties<'_>| properties.reason_string.is_some() || !properties.user_properties.is_empty();
+    match packet {
+        Packet::PubAck(ack) => explain(&ack.properties),
+        Packet::PubRec(ack) => explain(&ack.properties),
+        Packet::PubRel(ack) => explain(&ack.properties),
+        Packet::PubComp(ack) => explain(&ack.properties),
+        Packet::SubAck(ack) => explain(&ack.properties),
+        Packet::UnsubAck(ack) => explain(&ack.properties),
+        Packet::Auth(auth) => auth.properties.reason_string.is_some() || !auth.properties.user_properties.is_empty(),
+        _ => false,
     }
 }

@@ -20,8 +20,8 @@ use crate::random::Random;
 
 /// A whole broker, its clients, the links between them, and a virtual clock. All choices follow from one seed.
 ///
-/// Clients connect when the world runs, and again after each connection that is lost. Every packet that a client writes is
-/// checked against the rules of the specification; a violation is a panic that names the rule.
+/// Clients connect when the world runs, and again after each connection that is lost. Every packet that a client or
+/// the broker writes is checked against the rules of the specification; a violation is a panic that names the rule.
 ///
 /// ```
 /// use mqtt_sansio::client::ClientConfig;

@@ -17,6 +17,8 @@ pub(super) struct Member {
     pub(super) client: ClientSession,
     pub(super) log: Log,
     rules: Rules,
+    /// The rules for the broker's end.
+    pub(super) broker_rules: Rules,
     pub(super) link: Link,
     pub(super) reconnect: Reconnect,
     /// When the next connection opens.
@@ -49,6 +51,7 @@ impl Member {
         Self {
             log: Log::default(),
             rules: Rules::new(Sender::Client, client.config().version),
+            broker_rules: Rules::new(Sender::Server, client.config().version),
             client,
             link: Link::new(random),
             reconnect: Reconnect::Backoff,
@@ -75,6 +78,9 @@ impl Member {
         self.at_broker.clear();
         self.waits = false;
         self.rules.opened();
+        self.broker_rules.opened();
+        // Whether the broker has a session, CONNACK says.
+        self.broker_rules.resumes = true;
         self.client.open(now).unwrap_or_else(|error| panic!("the client cannot be opened: {error}"));
     }
 
@@ -172,6 +178,19 @@ impl Member {
     /// How many bytes the broker can write.
     pub(super) fn room(&self) -> usize {
         CAPACITY.saturating_sub(self.link.on_the_way(Way::ToClient))
+    }
+
+    /// Nothing is to be done: what has arrived at either endpoint is answered, except what an application decides.
+    pub(super) fn settle(&mut self) {
+        if self.is_held || !self.is_open || !self.client.is_connected() {
+            return;
+        }
+        self.rules.assert_answered();
+        if !self.client.config().manual_acks {
+            self.rules.flows.assert_acknowledged();
+        }
+        self.broker_rules.assert_answered();
+        self.broker_rules.flows.open();
     }
 
     /// Whether nothing is to be done now, or is on its way.

@@ -7,6 +7,7 @@ use mqtt_sansio::Instant;
 use mqtt_sansio::broker::{Broker, ConnectionId, Origin, Policy};
 
 use super::BrokerWorld;
+use super::participant::Member;
 use crate::link::{Arrival, Way};
 
 /// The next event.
@@ -67,7 +68,11 @@ impl<P: Policy> BrokerWorld<P> {
     /// Panics if that does not happen.
     pub fn run_until_quiet(&mut self) {
         for _ in 0..MANY_EVENTS {
-            if self.is_quiet() || !self.step() {
+            if self.is_quiet() {
+                self.members.iter_mut().for_each(Member::settle);
+                return;
+            }
+            if !self.step() {
                 return;
             }
         }
@@ -120,6 +125,7 @@ impl<P: Policy> BrokerWorld<P> {
             (Some(Arrival::End), Way::ToClient) => member.closed(self.now),
             (Some(Arrival::End), Way::ToServer) => {
                 if let Some(id) = member.id.take() {
+                    member.broker_rules.closed();
                     member.link.lose(Way::ToClient);
                     self.broker.closed(self.now, id);
                 }
@@ -137,9 +143,14 @@ impl<P: Policy> BrokerWorld<P> {
         let Self { members, broker, now, .. } = self;
         let member = &mut members[place];
         let Some(id) = member.id else { return };
+        let was_over = broker.is_over(id);
         let mut input = &member.at_broker[..];
         broker.receive(*now, id, &mut input);
         let used = member.at_broker.len() - input.len();
+        // Otherwise the input was discarded.
+        if !was_over {
+            member.broker_rules.read(&member.at_broker[..used]);
+        }
         member.at_broker.drain(..used);
         // What is left is the beginning of a packet, or has to be given again when the broker takes it.
         member.waits = !member.at_broker.is_empty() && !broker.takes_input(id);
@@ -180,6 +191,7 @@ impl<P: Policy> BrokerWorld<P> {
                 break;
             }
             let bytes = self.broker.transmit(id).copy_to_bytes(count);
+            self.members[place].broker_rules.written(self.now, &bytes);
             if self.members[place].is_open {
                 self.members[place].link.send(self.now, Way::ToClient, &bytes);
             }
@@ -187,6 +199,7 @@ impl<P: Policy> BrokerWorld<P> {
         if self.broker.is_over(id) && !self.broker.transmit(id).has_remaining() {
             let member = &mut self.members[place];
             member.id = None;
+            member.broker_rules.closed();
             member.link.lose(Way::ToServer);
             if member.is_open {
                 member.link.end(self.now, Way::ToClient);
@@ -250,8 +263,10 @@ impl<P: Policy> BrokerWorld<P> {
         member.link.lose(Way::ToServer);
         let id = member.id.take();
         member.closed(self.now);
+        member.broker_rules.closed();
         match id {
-            Some(_) if self.random.percent(self.overlooks) => {}
+            // The broker goes on with a connection of which nobody reads the output.
+            Some(_) if self.random.percent(self.overlooks) => self.members[place].broker_rules.flows.lose_sight(),
             Some(id) => self.broker.closed(self.now, id),
             None => {}
         }
@@ -277,6 +292,8 @@ impl<P: Policy + Clone> BrokerWorld<P> {
             member.link.lose(Way::ToServer);
             member.id = None;
             member.closed(self.now);
+            member.broker_rules.closed();
+            member.broker_rules.flows.lose_sight();
         }
     }
 }

@@ -37,6 +37,9 @@ fn run(seeds: std::ops::Range<u64>, plan: Plan) {
     assert!(only.is_some() || (routed > 1000 && delivered > 1000), "something has happened");
 }
 
+/// [3.1.1: MQTT-3.1.2-5, MQTT-3.3.2-3, MQTT-3.3.5-1, MQTT-3.8.4-6, MQTT-3.10.4-2, MQTT-4.5.0-1, MQTT-4.6.0-5,
+/// MQTT-4.6.0-6; 5.0: MQTT-3.3.2-3, MQTT-3.3.4-2, MQTT-3.8.4-8, MQTT-3.10.4-2, MQTT-4.5.0-1, MQTT-4.6.0-5,
+/// MQTT-4.6.0-6, U-4.8.2-a]
 #[test]
 fn every_client_receives_the_messages_of_the_model() {
     run(0..250, Plan { steps: 400, ..Plan::default() });

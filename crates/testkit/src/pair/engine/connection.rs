@@ -1,9 +1,11 @@
 //! The connections of an [`EngineServer`], one after the other.
 
 use bytes::Buf;
-use mqtt_sansio::Instant;
-use mqtt_sansio::codec::{self, Decoded, Limits, Packet, QoS, SubAckReasonCode, UnsubAckReasonCode, Version};
+use mqtt_sansio::codec::{
+    self, AckProperties, Decoded, Limits, Packet, QoS, SubAckReasonCode, UnsubAckReasonCode, Version,
+};
 use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, SubscribeRequest, UnsubscribeRequest};
+use mqtt_sansio::{Instant, Utf8Str};
 
 use super::EngineServer;
 use crate::pair::server::Server;
@@ -121,7 +123,10 @@ impl EngineServer {
             self.subscriptions.insert(subscription.filter.as_str().to_string(), subscription.qos);
         }
         let session = self.session.as_mut().expect("it has just asked");
-        session.suback(self.now, request.id, &codes).expect("the request can be answered");
+        let explains = session.version() == Version::V5 && codes.iter().any(|code| code.is_error());
+        let reason_string = explains.then(|| Utf8Str::new("refused").expect("a text"));
+        let properties = AckProperties { reason_string, ..AckProperties::default() };
+        session.suback_with(self.now, request.id, &codes, &properties).expect("the request can be answered");
     }
 
     fn unsubscribe(&mut self, request: &UnsubscribeRequest<'_>) {
