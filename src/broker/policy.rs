@@ -239,7 +239,8 @@ pub trait Policy {
     }
 }
 
-/// The policy that allows everything but to take over the session of another user: see the defaults of [`Policy`].
+/// The policy that allows everything but to take over the session of another user and to name an authentication method: see
+/// the defaults of [`Policy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AllowAll;
 
