@@ -4,8 +4,10 @@
 
 mod common;
 
+#[allow(clippy::duplicate_mod)] // each end brings its own copy of the packets
 #[path = "../../common/client.rs"]
 mod client;
+#[allow(clippy::duplicate_mod)]
 #[path = "../../common/server.rs"]
 mod server;
 
