@@ -178,7 +178,8 @@ fn section_3_3_4_a_more_than_the_server_receive_maximum() {
     assert_eq!(wire.receive(&[three]), [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ReceiveMaximumExceeded)]);
     // PUBCOMP and PUBACK free quota; PUBREC does not.
-    let mut wire = Wire::connected(ServerConfig { manual_acks: false, ..config }, &v5());
+    let config = ServerConfig { manual_acks: false, ..config };
+    let mut wire = Wire::connected(config.clone(), &v5());
     assert_eq!(wire.receive(&[1, 2].map(|number| published("x", delivery(QOS_2, number)))).len(), 2);
     wire.take();
     wire.receive(&[PubRel::new(id(1)).into()]);
@@ -188,6 +189,13 @@ fn section_3_3_4_a_more_than_the_server_receive_maximum() {
     let events = wire.receive(&[published("x", delivery(QOS_1, 4))]);
     assert_eq!(events, [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ReceiveMaximumExceeded)]);
+    // PUBCOMP frees quota when it is written: the client cannot know of it before.
+    let mut wire = Wire::connected(config, &v5());
+    assert_eq!(wire.receive(&[1, 2].map(|number| published("x", delivery(QOS_2, number)))).len(), 2);
+    wire.take();
+    assert_eq!(wire.receive(&[PubRel::new(id(1)).into()]), []);
+    let events = wire.receive(&[published("x", delivery(QOS_2, 3))]);
+    assert_eq!(events, [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
 }
 
 #[test]
