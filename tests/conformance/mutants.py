@@ -24,6 +24,7 @@ script fails if another mutant survives.
 import argparse
 import collections
 import concurrent.futures
+import functools
 import hashlib
 import json
 import os
@@ -344,19 +345,29 @@ def run_binary(binary, number, processor_seconds):
     return ("failed" if process.returncode else "passed"), usage.ru_utime + usage.ru_stime
 
 
+def built(binary):
+    """What tells a test binary from one of the same name that was built before."""
+    return digest(binary[0], os.stat(binary[0]).st_mtime_ns)
+
+
+@functools.cache
+def digest(path, _time):
+    """The hash of a file's content."""
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:16]
+
+
 def measure(binaries, jobs, state):
     """The processor time of each binary without a mutant. All have to pass."""
     known = state.setdefault("times", {})
 
     def time_of(name):
-        executable, _ = binaries[name]
-        built = f"{executable} {os.stat(executable).st_mtime}"
-        if built not in known:
+        key = built(binaries[name])
+        if key not in known:
             verdict, seconds = run_binary(binaries[name], 0, 600)
             if verdict != "passed":
                 return name, None
-            known[built] = seconds
-        return name, known[built]
+            known[key] = seconds
+        return name, known[key]
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         times = dict(pool.map(time_of, binaries))
@@ -373,13 +384,14 @@ def judges(room, times, is_slow=None):
     return sorted(names, key=lambda name: (times[name] >= SLOW, not re.fullmatch(FIRST[room], name), times[name]))
 
 
-def judge(mutant, binaries, times, is_slow=None):
-    """Runs the binaries of the mutant's room until one fails."""
+def judge(mutant, binaries, times, passed, is_slow=None):
+    """Runs the binaries of the mutant's room until one fails, but for those that it has passed: adds to these."""
     for name in judges(mutant.room, times, is_slow):
-        if name in binaries:
+        if name in binaries and built(binaries[name]) not in passed:
             verdict, _ = run_binary(binaries[name], mutant.number, 5 * times[name] + 5)
             if verdict != "passed":
                 return ("caught" if verdict == "failed" else "timeout"), name
+            passed.append(built(binaries[name]))
     return "survived", ""
 
 
@@ -409,7 +421,7 @@ def main():
             print(mutant.room, mutant.id, sep="\t")
         return
     WORK.mkdir(parents=True, exist_ok=True)
-    state = {"verdicts": {}, "first": {}, "const": []}
+    state = {"verdicts": {}, "first": {}, "const": [], "times": {}, "passed": {}}
     if STATE.exists():
         state = json.loads(STATE.read_text())
     print(f"{len(mutants)} mutants, {len(sample)} drawn; building", flush=True)
@@ -435,6 +447,7 @@ def main():
         print(f"{time.strftime('%H:%M:%S')} {verdict:9} {mutant.id} (line {mutant.line}) {by}", flush=True)
 
     alone_numbers = {mutant.number for mutant in alone}
+    passed = state.setdefault("passed", {})
     wanted = [mutant for mutant in sample if is_wanted(mutant)]
     left = [mutant for mutant in wanted if mutant.number not in alone_numbers]
     for is_slow in False, True:
@@ -443,7 +456,9 @@ def main():
         print(f"{len(left)} mutants, the {'slow' if is_slow else 'quick'} binaries", flush=True)
         survivors = []
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            running = {pool.submit(judge, mutant, binaries, times, is_slow): mutant for mutant in left}
+            running = {
+                pool.submit(judge, mutant, binaries, times, passed.setdefault(mutant.id, []), is_slow): mutant for mutant in left
+            }
             for done in concurrent.futures.as_completed(running):
                 verdict, by = done.result()
                 finish(running[done], verdict, by)
@@ -473,9 +488,8 @@ def judge_alone(mutant, times):
             binaries = build_binaries(extra, **variables)
             if binaries is None:
                 return "unviable", ""
-            verdict, by = judge(mutant, {name: binaries[name] for name in names if name in binaries}, {
-                name: 10 * seconds + 1 for name, seconds in times.items()
-            })
+            slower = {name: 10 * seconds + 1 for name, seconds in times.items()}
+            verdict, by = judge(mutant, {name: binaries[name] for name in names if name in binaries}, slower, [])
             if verdict != "survived":
                 return verdict, by
         return verdict, by

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use mqtt_sansio::codec::{
     AuthReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, DisconnectReasonCode, PayloadFormat,
-    PubAck, PubAckReasonCode, PubRec, Publish, PublishProperties, ReasonCode, Subscribe, SubscribeProperties,
+    PubAck, PubAckReasonCode, PubRec, PubRel, Publish, PublishProperties, ReasonCode, Subscribe, SubscribeProperties,
     SubscriptionIdentifier,
 };
 use mqtt_sansio::server::ServerConfig;
@@ -150,6 +150,18 @@ fn section_3_3_2_3_4_c_an_alias_can_be_set_again() {
 #[test]
 fn section_3_3_4_a_more_than_the_server_receive_maximum() {
     ends::more_than_the_own_receive_maximum_closes::<Wire>();
+}
+
+/// PUBCOMP frees quota when it is written: the client cannot know of it before. [5.0: U-3.3.4-a]
+#[test]
+fn section_3_3_4_a_pubcomp_frees_quota_when_it_is_written() {
+    let config = ServerConfig { receive_maximum: 2.try_into().unwrap(), ..config() };
+    let mut wire = Wire::connected(config, &v5());
+    assert_eq!(wire.receive(&[1, 2].map(|number| published("x", delivery(QOS_2, number)))).len(), 2);
+    wire.take();
+    assert_eq!(wire.receive(&[PubRel::new(id(1)).into()]), []);
+    let events = wire.receive(&[published("x", delivery(QOS_2, 3))]);
+    assert_eq!(events, [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
 }
 
 /// [5.0: U-3.3.4-a]

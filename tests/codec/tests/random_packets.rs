@@ -101,6 +101,44 @@ fn body(frame: &[u8]) -> &[u8] {
     &frame[1 + length_len..]
 }
 
+/// The generator leaves no part of a packet out: a property test is worth what its packets have in them.
+#[test]
+fn random_packets_have_everything_in_them() {
+    let mut seen = BTreeSet::new();
+    let mut see = |what: &'static str, is_there: bool| {
+        if is_there {
+            seen.insert(what);
+        }
+    };
+    for_each_packet(SEEDS, |_, packet| match packet {
+        Packet::Connect(connect) => {
+            see(
+                "a large Receive Maximum",
+                connect.properties.receive_maximum.is_some_and(|maximum| maximum.get() > 256),
+            );
+            let Some(will) = &connect.will else { return see("no will", true) };
+            see("a will with a Content Type", will.properties.content_type.is_some());
+            see("a will with a delay", will.properties.will_delay_interval.is_some());
+            see("a will with User Properties", !will.properties.user_properties.is_empty());
+            let data = will.properties.correlation_data;
+            see("a will without Correlation Data", data.is_none());
+            see("a will with Correlation Data", data.is_some_and(|data| !data.is_empty()));
+        }
+        Packet::Subscribe(subscribe) => {
+            see("one subscription", subscribe.subscriptions.len() == 1);
+            see("several subscriptions", subscribe.subscriptions.len() > 1);
+            see("a long filter", subscribe.subscriptions.iter().any(|it| it.filter.as_str().len() > 2));
+        }
+        Packet::Publish(publish) => {
+            see("no User Property", publish.properties.user_properties.is_empty());
+            see("several User Properties", publish.properties.user_properties.len() > 1);
+            see("a payload", !publish.payload.is_empty());
+        }
+        _ => {}
+    });
+    assert_eq!(seen.len(), 13, "only {seen:?}");
+}
+
 /// A packet of a fixed header and a body.
 fn frame(first_byte: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![first_byte];
