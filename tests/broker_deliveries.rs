@@ -306,6 +306,29 @@ fn pitfall_35_another_member_receives_it_with_its_own_options() {
     }
 }
 
+/// The other member gets the identifier of its own subscription, if that has one \[MQTT-3.3.4-3\].
+#[test]
+fn pitfall_35_another_member_receives_it_with_its_own_identifier() {
+    for own in [0, 9] {
+        let mut net = Net::plain();
+        let publisher = net.client(Version::V5, "publisher");
+        let (first, second) = (net.client(Version::V5, "first"), net.client(Version::V5, "second"));
+        let subscription = Subscription::new("$share/g/t", QoS::AtLeastOnce).unwrap();
+        net.subscribe_on(first, &subscription, 7);
+        net.lose(first);
+        net.publish(publisher, "t", "x", QoS::AtLeastOnce);
+        net.subscribe_on(second, &subscription, own);
+        net.received(second);
+        net.broker.end_session(net.now, "first");
+        net.flush();
+        let bytes = net.received_bytes(second);
+        let packets = server::decode(&bytes, Version::V5);
+        let [Packet::Publish(publish)] = &packets[..] else { panic!("{packets:?}") };
+        let identifiers = publish.properties.subscription_identifiers.iter().map(|it| it.get());
+        assert_eq!(identifiers.collect::<Vec<_>>(), if own == 0 { vec![] } else { vec![own] });
+    }
+}
+
 #[test]
 fn pitfall_35_without_another_member_the_message_is_dropped() {
     let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);

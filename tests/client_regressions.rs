@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Buf;
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{
-    ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
+    ConnAck, ConnAckProperties, Delivery, PubAckReasonCode, PubComp, PubRec, Publish, PublishProperties, Subscription,
 };
 use mqtt_sansio::store::{Pairs, RestoreErrorKind};
 use mqtt_sansio::{
@@ -141,25 +141,31 @@ fn a_write_that_is_completed_while_a_message_waits() {
 #[test]
 fn a_snapshot_accepts_no_message_for_the_application() {
     let config = ClientConfig { durable: true, manual_acks: true, ..config() };
-    let mut client = connected(config.clone());
-    let publish = b"\x34\x07\x00\x01t\x00\x07\x00x";
-    let mut handles = Vec::new();
-    let mut receive = |client: &mut ClientSession| {
-        let mut input = &publish[..];
-        let mut count = 0;
-        while let Some(action) = client.poll(START, &mut input) {
-            let Action::Message(message) = action else { panic!("{action:?}") };
-            handles.extend(message.ack_handle);
-            count += 1;
+    // The application has acknowledged none of the messages, or one that waits for those before it.
+    for (count, acknowledged) in [(1, None), (3, None), (3, Some(2)), (3, Some(3))] {
+        let bytes: Vec<u8> = (1..=count).flat_map(|id| [0x34, 7, 0, 1, b't', 0, id, 0, b'x']).collect();
+        let receive = |client: &mut ClientSession| -> Vec<_> {
+            let (mut input, mut handles) = (&bytes[..], Vec::new());
+            while let Some(action) = client.poll(START, &mut input) {
+                let Action::Message(message) = action else { panic!("{action:?}") };
+                handles.push(message.ack_handle.unwrap());
+            }
+            handles.into_iter().map(|handle| (client.packet_id(handle).unwrap().get(), handle)).collect()
+        };
+        let mut client = connected(config.clone());
+        let received = receive(&mut client);
+        assert_eq!(received.len(), usize::from(count));
+        for &(_, handle) in received.iter().filter(|&&(id, _)| Some(id) == acknowledged) {
+            client.ack(START, handle, PubAckReasonCode::Success).unwrap();
         }
-        count
-    };
-    assert_eq!(receive(&mut client), 1);
-    let mut pairs = Pairs::default();
-    pairs.apply(&client.snapshot().unwrap());
-    let mut client = ClientSession::restore(config, START, pairs.iter()).unwrap();
-    connect(&mut client, START, true, ConnAckProperties::default(), &mut Vec::new());
-    assert_eq!(receive(&mut client), 1, "it was not acknowledged");
+        let mut pairs = Pairs::default();
+        pairs.apply(&client.snapshot().unwrap());
+        let mut client = ClientSession::restore(config.clone(), START, pairs.iter()).unwrap();
+        connect(&mut client, START, true, ConnAckProperties::default(), &mut Vec::new());
+        let again: Vec<_> = receive(&mut client).into_iter().map(|(id, _)| id).collect();
+        let expected: Vec<_> = (1..=u16::from(count)).filter(|&id| Some(id) != acknowledged).collect();
+        assert_eq!(again, expected, "those that were not acknowledged, of {count}");
+    }
 }
 
 /// The packet identifier of an abandoned message of QoS 1 is free, also after a restart.
