@@ -17,7 +17,7 @@ const MAX_PRINTED: usize = 8;
 /// # use mqtt_sansio::TopicName;
 /// let publish = Publish { topic: TopicName::new("home/temp")?, payload: b"21.5", ..Publish::default() };
 /// assert_eq!(Packet::from(publish).to_string(), "PUBLISH QoS 0, \"home/temp\", 4 bytes");
-/// let puback = PubAck::new(PacketId::new(7).ok_or("0")?);
+/// let puback = PubAck::new(PacketId::new(7)?);
 /// assert_eq!(Packet::from(puback).to_string(), "PUBACK 7, 0x00 (Success)");
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```

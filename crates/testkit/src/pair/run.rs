@@ -371,7 +371,7 @@ impl<S: Server> Pair<S> {
         }
         let is_written = self.client.is_connected() && !self.has_output();
         if is_written && self.client.queued() == 0 {
-            let (open, seen) = (self.client.operations_in_flight(), self.rules.flows.open());
+            let (open, seen) = (self.client.packet_ids_in_use(), self.rules.flows.open());
             assert_eq!(open, seen, "the number of packet identifiers in use differs from the client's packets");
             if !self.polls_again {
                 self.rules.assert_answered();
