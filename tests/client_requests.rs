@@ -1,6 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE go out before messages, so that a program that has lost its session can subscribe again before
 //! what it has queued causes a response.
 
+#![cfg(feature = "alloc")]
+
 #[path = "common/client.rs"]
 mod common;
 

@@ -500,10 +500,9 @@ def judge_alone(mutant, times):
 def report(sample, state, arguments):
     """Prints and writes the share of each room, and fails if a survivor is not listed."""
     listed = {}
-    for line in (FOLDER / "survivors.tsv").read_text().split("\n"):
-        if line and not line.startswith("#"):
-            mutant, reason = line.split("\t")
-            listed[mutant] = reason
+    for line in (FOLDER / "survivors.tsv").read_text().splitlines()[1:]:
+        mutant, reason = line.split("\t")
+        listed[mutant] = reason
     rows = []
     for room in [*dict.fromkeys(ROOMS.values()), "rest", "all"]:
         here = [mutant.id for mutant in sample if room in ("all", mutant.room) and mutant.id in state["verdicts"]]
