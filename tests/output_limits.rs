@@ -15,10 +15,8 @@ use mqtt_sansio::{Message, PublishError, QoS, Transmit, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
-#[allow(clippy::duplicate_mod)] // each end brings its own copy of the packets
 #[path = "common/client.rs"]
 mod client;
-#[allow(clippy::duplicate_mod)]
 #[path = "common/server.rs"]
 mod server;
 

@@ -4,16 +4,16 @@
 
 mod common;
 
-#[allow(clippy::duplicate_mod)] // each end brings its own copy of the packets
 #[path = "../../common/client.rs"]
 mod client;
-#[allow(clippy::duplicate_mod)]
 #[path = "../../common/server.rs"]
 mod server;
 
 use mqtt_sansio::Version;
 use mqtt_sansio::codec::{Packet, PacketType, ReasonCode, Sender};
 use serde::Deserialize;
+
+use self::common::Direction;
 
 #[derive(Deserialize)]
 struct Vector {
@@ -22,14 +22,6 @@ struct Vector {
     direction: Direction,
     fields: Vec<Part>,
     expect: Expect,
-}
-
-#[derive(Clone, Copy, Deserialize, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum Direction {
-    ClientToServer,
-    ServerToClient,
-    Either,
 }
 
 #[derive(Deserialize)]
@@ -79,11 +71,7 @@ fn rejected(sender: Sender) -> Vec<Rejected> {
     let mut all = Vec::new();
     for file in common::file_names("packets") {
         for vector in common::load::<Vec<Vector>>(&format!("packets/{file}")) {
-            let is_sent = match vector.direction {
-                Direction::ClientToServer => sender == Sender::Client,
-                Direction::ServerToClient => sender == Sender::Server,
-                Direction::Either => true,
-            };
+            let is_sent = vector.direction.sender().is_none_or(|only| only == sender);
             if !is_sent || vector.expect.outcome != "reject" {
                 continue;
             }

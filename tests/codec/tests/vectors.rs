@@ -11,6 +11,8 @@ use mqtt_sansio::codec::{self, DecodeError, Decoded, Packet, PacketType, Sender}
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::common::Direction;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Vector {
@@ -21,14 +23,6 @@ struct Vector {
     _statements: Vec<String>,
     fields: Vec<Part>,
     expect: Expect,
-}
-
-#[derive(Clone, Copy, Deserialize, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum Direction {
-    ClientToServer,
-    ServerToClient,
-    Either,
 }
 
 #[derive(Deserialize)]
@@ -88,16 +82,6 @@ impl Vector {
             (Direction::Either, _) => std::iter::once(None).chain(either).collect(),
             (direction, Expect::Reject(_)) => vec![direction.sender()],
             (direction, _) => vec![None, direction.sender()],
-        }
-    }
-}
-
-impl Direction {
-    fn sender(self) -> Option<Sender> {
-        match self {
-            Self::ClientToServer => Some(Sender::Client),
-            Self::ServerToClient => Some(Sender::Server),
-            Self::Either => None,
         }
     }
 }

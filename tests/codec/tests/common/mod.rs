@@ -7,7 +7,28 @@ use std::path::PathBuf;
 
 use mqtt_sansio::Version;
 use mqtt_sansio::codec::{Limits, Sender};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+/// Who sends the bytes of a vector.
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Direction {
+    ClientToServer,
+    ServerToClient,
+    Either,
+}
+
+impl Direction {
+    /// The sender, if it is one of the two.
+    pub(crate) fn sender(self) -> Option<Sender> {
+        match self {
+            Self::ClientToServer => Some(Sender::Client),
+            Self::ServerToClient => Some(Sender::Server),
+            Self::Either => None,
+        }
+    }
+}
 
 /// A file or directory of `spec-vectors`.
 pub(crate) fn path(name: &str) -> PathBuf {
