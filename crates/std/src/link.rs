@@ -111,6 +111,15 @@ struct Halves {
     is_closed: bool,
 }
 
+impl Halves {
+    /// Notes that so many bytes were written. The owner may have counted them already.
+    fn count(&mut self, written: usize) {
+        let counted = written.min(self.unwritten);
+        self.unwritten = self.unwritten.saturating_sub(counted);
+        self.written = self.written.saturating_add(counted);
+    }
+}
+
 impl Shared {
     fn halves(&self) -> MutexGuard<'_, Halves> {
         self.halves.lock().unwrap_or_else(PoisonError::into_inner)
@@ -394,25 +403,27 @@ fn write(mut writer: impl Write, shared: &Shared) {
         let mut output = mem::take(&mut halves.output);
         halves.is_writing = true;
         drop(halves);
-        let is_written = write_all(&mut writer, &output, shared);
+        let last = write_all(&mut writer, &output, shared);
         output.clear();
+        // The last bytes are counted together with the end of the call: an owner that sees them written can hand over more.
         let mut halves = shared.halves();
         halves.is_writing = false;
-        shared.owner.unpark(); // it may have more
-        if halves.unwritten == 0 {
-            halves.output = output; // the owner has not handed over new bytes meanwhile
+        halves.output = output;
+        match last {
+            Ok(count) => halves.count(count),
+            Err(error) => halves.write_error = Some((error, shared.clock.now())),
         }
-        if let Err(error) = is_written {
-            halves.write_error = Some((error, shared.clock.now()));
-            shared.owner.unpark();
+        shared.owner.unpark();
+        if halves.write_error.is_some() {
             break;
         }
     }
 }
 
-/// Writes all bytes, and counts them as they leave. Stops early if the connection ends.
-fn write_all(writer: &mut impl Write, mut bytes: &[u8], shared: &Shared) -> io::Result<()> {
-    while !bytes.is_empty() {
+/// Writes all bytes, and counts them as they leave, except for the last ones, the number of which it returns. Stops early if
+/// the connection ends.
+fn write_all(writer: &mut impl Write, mut bytes: &[u8], shared: &Shared) -> io::Result<usize> {
+    loop {
         let written = match writer.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => written,
@@ -422,18 +433,16 @@ fn write_all(writer: &mut impl Write, mut bytes: &[u8], shared: &Shared) -> io::
         bytes = bytes.get(written..).unwrap_or_default();
         if bytes.is_empty() {
             writer.flush()?; // before the last bytes count as written
+            return Ok(written);
         }
         let mut halves = shared.halves();
-        let counted = written.min(halves.unwritten); // the owner may have counted the rest already
-        halves.unwritten = halves.unwritten.saturating_sub(counted);
-        halves.written = halves.written.saturating_add(counted);
+        halves.count(written);
         if halves.is_closed {
-            break;
+            return Ok(0);
         }
         drop(halves);
         if written > 0 {
             shared.owner.unpark();
         }
     }
-    Ok(())
 }
