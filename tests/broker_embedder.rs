@@ -423,3 +423,21 @@ fn a_broker_without_subscriptions_of_the_program_has_no_messages() {
     broker.disconnect(at(0), id, DisconnectReasonCode::NormalDisconnection);
     assert_eq!(broker.counters().dropped.total(), 0);
 }
+
+/// The program hears of messages by a subscription that gets no retained ones.
+#[test]
+fn a_subscription_without_retained_messages() {
+    for qos in ALL_QOS {
+        let mut net = Net::plain();
+        let client = net.client(Version::V5, "c");
+        let options = SubscribeOptions {
+            qos: QoS::ExactlyOnce,
+            retain_handling: RetainHandling::DoNotSend,
+            ..SubscribeOptions::default()
+        };
+        net.broker.subscribe(net.now, "a", options).unwrap();
+        net.publish(client, "a", "1", qos);
+        let shown = if qos == QoS::AtMostOnce { String::new() } else { format!(" q{qos}") };
+        assert_eq!(lines(&mut net), [format!("a: 1{shown}")]);
+    }
+}

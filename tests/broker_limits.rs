@@ -5,7 +5,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use mqtt_sansio::broker::BrokerConfig;
+use mqtt_sansio::broker::{BrokerConfig, Origin};
 use mqtt_sansio::codec::{self, Connect, Limits, Packet, Publish, Subscribe, Subscription};
 use mqtt_sansio::server::ServerConfig;
 use mqtt_sansio::{Instant, Message, QoS, TopicName, Version};
@@ -437,5 +437,36 @@ fn pitfall_32_a_writer_that_does_not_read_is_not_blocked() {
         assert!(!input.is_empty() && !net.broker.takes_input(conn));
         let unsent = bytes::Buf::remaining(net.broker.transmit(conn));
         assert!((64 * 1024..64 * 1024 + 2).contains(&unsent), "{unsent}");
+    }
+}
+
+/// A principal that retains what it may leaves half of the memory to the others, however long its topics are.
+#[test]
+fn the_retained_messages_of_one_principal_take_at_most_half() {
+    for (levels, size) in [(1, 500), (100, 1)] {
+        let limit = 200_000;
+        let mut net = Net::new(BrokerConfig { max_memory: limit, ..config() });
+        let mut taken = Vec::new();
+        for principal in 0..2 {
+            net.origin = Origin::new(principal);
+            let client = net.client(Version::V5, &principal.to_string());
+            let before = net.broker.status().retained_bytes;
+            for number in 0.. {
+                let topic = format!("{principal}/{number}{}", "/l".repeat(levels));
+                let payload = "x".repeat(size);
+                let packet = Publish { retain: true, ..message(&topic, &payload, QoS::AtLeastOnce) };
+                net.send(client, &[packet.into()]);
+                let answer = net.received(client);
+                if answer == ["PUBACK 1 97"] {
+                    break;
+                }
+                assert!(answer == ["PUBACK 1 10"] || answer == ["PUBACK 1 00"], "{answer:?}");
+                assert!(number < 10_000, "a limit is met");
+            }
+            taken.push(net.broker.status().retained_bytes - before);
+        }
+        assert!(taken[0] <= limit * 55 / 100, "{taken:?} bytes");
+        assert!(taken[0] >= limit * 35 / 100, "{taken:?} bytes");
+        assert!(taken[1] >= limit * 15 / 100, "{taken:?} bytes");
     }
 }

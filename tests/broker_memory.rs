@@ -148,8 +148,16 @@ impl Stage {
         }
     }
 
+    /// Stores the changes of a durable broker.
+    fn commit(&mut self) {
+        while let Some(batch) = self.broker.changes() {
+            self.broker.committed(NOW, batch.number());
+        }
+    }
+
     /// Takes all bytes that are to be written and returns their number.
     fn write(&mut self) -> usize {
+        self.commit();
         let mut written = 0;
         while !self.is_deaf
             && let Some(id) = self.broker.next_ready()
@@ -266,7 +274,7 @@ fn keep_in_flight(stage: &mut Stage, number: u32, payload: &[u8]) {
     stage.receive(stage.broker.connection("publisher").unwrap(), &message);
 }
 
-const OTHERS: [Another; 17] = [
+const OTHERS: [Another; 20] = [
     (
         "wills",
         |_| {},
@@ -465,6 +473,43 @@ const OTHERS: [Another; 17] = [
             stage.broker.receive(NOW, id, &mut &stage.encoded(message)[..]);
         },
     ),
+    (
+        "subscriptions of many sessions to the same filters",
+        |_| {},
+        |stage, number| {
+            let name = format!("subscriber {}", number % 100);
+            let id = stage.broker.connection(&name).unwrap_or_else(|| stage.connect(&name, true));
+            for filter in 0..10 {
+                stage.subscribe(id, &(number / 100 * 10 + filter).to_string(), QoS::AtMostOnce);
+            }
+        },
+    ),
+    (
+        "decisions about many subscriptions",
+        |_| {},
+        |stage, number| {
+            if number % 10 == 0 {
+                stage.broker.policy_mut().is_late = false;
+                let id = stage.connect(&format!("device-{number:08}"), false);
+                stage.broker.policy_mut().is_late = true;
+                let subscriptions = [Subscription::new("l", QoS::AtMostOnce).unwrap(); 1000];
+                stage.receive(id, &stage.encoded(Subscribe::new(PacketId::MIN, &subscriptions)));
+            }
+        },
+    ),
+    (
+        "topic aliases of clients with a method of authentication",
+        |_| {},
+        |stage, number| {
+            let properties =
+                ConnectProperties { authentication_method: "PLAIN".try_into().ok(), ..ConnectProperties::default() };
+            let id = stage.connect_as(&format!("publisher {number}"), false, properties, None);
+            let properties = PublishProperties { topic_alias: 1.try_into().ok(), ..PublishProperties::default() };
+            let topic = format!("{number}/{}", "t".repeat(1000));
+            let topic = TopicName::new(&topic).unwrap();
+            stage.receive(id, &stage.encoded(Publish { topic, properties, ..Publish::default() }));
+        },
+    ),
 ];
 
 /// What is counted is what is allocated, for each kind of thing that clients can make a broker hold.
@@ -473,8 +518,8 @@ fn the_account_is_what_is_allocated() {
     let kinds = KINDS.into_iter().map(|(kind, add)| -> Another { (kind, |_| {}, add) });
     // How full the nodes of a `BTreeMap` are is estimated.
     let kinds = kinds.zip(std::iter::repeat(103)).chain(OTHERS.into_iter().zip(std::iter::repeat(108)));
-    for ((kind, prepare, add), most) in kinds {
-        let mut stage = Stage::new(Version::V5);
+    for (((kind, prepare, add), most), durable) in kinds.flat_map(|it| [(it, false), (it, true)]) {
+        let mut stage = Stage::with(BrokerConfig { durable, ..config() }, Version::V5);
         prepare(&mut stage);
         stage.write();
         let (live, counted) = (LIVE.get(), stage.broker.status().memory.total());
@@ -484,8 +529,9 @@ fn the_account_is_what_is_allocated() {
         }
         stage.broker.assert_consistent();
         let (live, counted) = ((LIVE.get() - live) as u64, stage.broker.status().memory.total() - counted);
-        assert!(counted * 100 >= live * 92, "{kind}: {counted} bytes are counted, {live} are allocated");
-        assert!(counted * 100 <= live * most, "{kind}: {counted} bytes are counted, {live} are allocated");
+        let what = format!("{kind}, durable {durable}: {counted} bytes are counted, {live} are allocated");
+        assert!(counted * 100 >= live * 92, "{what}");
+        assert!(counted * 100 <= live * most, "{what}");
     }
 }
 
@@ -518,6 +564,71 @@ fn the_memory_of_a_broker_is_limited() {
         let refused = [counters.connections_refused, counters.clients_refused, counters.subscriptions_refused];
         assert_ne!(refused, [0; 3], "{kind}");
     }
+}
+
+/// Many filters in one packet, and many messages in flight to one client: what grows by steps stays within the limits too.
+#[test]
+fn what_grows_by_steps_is_limited() {
+    let limit = 100_000;
+    let state = |stage: &Stage| {
+        let memory = stage.broker.status().memory;
+        memory.connections + memory.sessions + memory.subscriptions
+    };
+    let limits = BrokerConfig { max_state_memory: NonZeroU64::new(limit), ..config() };
+    let mut stage = Stage::with(limits.clone(), Version::V5);
+    let id = stage.connect("subscriber", true);
+    let filters: Vec<_> = (0..300).map(|number| format!("{number}/{}", "x".repeat(100))).collect();
+    let subscriptions: Vec<_> =
+        filters.iter().map(|filter| Subscription::new(filter, QoS::AtMostOnce).unwrap()).collect();
+    stage.receive(id, &stage.encoded(Subscribe::new(PacketId::MIN, &subscriptions)));
+    assert!(state(&stage) <= limit, "{} bytes for {} filters", state(&stage), stage.broker.status().subscriptions);
+    assert!(state(&stage) >= limit / 3 && stage.broker.counters().subscriptions_refused > 0);
+
+    let server = ServerConfig { max_stored: u32::MAX, ..limits.server.clone() };
+    let mut stage = Stage::with(BrokerConfig { server, ..limits }, Version::V5);
+    let id = stage.connect("subscriber", true);
+    stage.subscribe(id, "a", QoS::AtLeastOnce);
+    let publisher = stage.connect("publisher", true);
+    for number in 0..20_000 {
+        let delivery = Delivery::new(QoS::AtLeastOnce, PacketId::new(number % 100 + 1).unwrap(), false);
+        let topic = TopicName::new("a").unwrap();
+        stage.receive(publisher, &stage.encoded(Publish { topic, delivery, ..Publish::default() }));
+        stage.write();
+    }
+    assert!(state(&stage) <= limit, "{} bytes for {} messages", state(&stage), stage.broker.status().stored);
+    assert!(state(&stage) >= limit / 3 && stage.broker.counters().dropped.total() > 0);
+}
+
+/// A client that holds less than before stays, although others have taken the rest of the memory meanwhile; one that takes
+/// more does not.
+#[test]
+fn a_client_that_takes_less_is_not_disconnected() {
+    let limits = BrokerConfig { max_state_memory: NonZeroU64::new(300_000), ..config() };
+    let mut stage = Stage::with(limits, Version::V5);
+    stage.origin = 1000;
+    let id = stage.connect("client", false);
+    let aliases = |stage: &mut Stage, size: usize| {
+        for alias in 1..=40_u16 {
+            let properties = PublishProperties { topic_alias: alias.try_into().ok(), ..PublishProperties::default() };
+            let topic = "t".repeat(size);
+            let topic = TopicName::new(&topic).unwrap();
+            let bytes = stage.encoded(Publish { topic, properties, ..Publish::default() });
+            stage.broker.receive(NOW, id, &mut &bytes[..]);
+            stage.close_those_that_are_over();
+        }
+    };
+    aliases(&mut stage, 2000);
+    let mut number = 0;
+    while stage.broker.counters().connections_refused + stage.broker.counters().clients_refused < 60 {
+        stage.origin = number % 60;
+        stage.connect(&format!("device-{number:08}"), false);
+        stage.close_those_that_are_over();
+        number += 1;
+    }
+    aliases(&mut stage, 1000);
+    assert_eq!(stage.broker.connection("client"), Some(id), "{number} clients take the rest");
+    aliases(&mut stage, 3000);
+    assert_eq!(stage.broker.connection("client"), None);
 }
 
 /// Whatever clients do, all that a broker holds is no more than its limits allow.
@@ -657,9 +768,7 @@ fn a_durable_session_takes_little_more() {
             stage.origin = number as u32 % 16;
             let id = stage.connect(&format!("client {number:07}"), true);
             stage.subscribe(id, &format!("device/{number:07}"), QoS::AtLeastOnce);
-            while let Some(batch) = stage.broker.changes() {
-                stage.broker.committed(NOW, batch.number());
-            }
+            stage.commit();
             stage.broker.poll(NOW);
             let transmit = stage.broker.transmit(id);
             transmit.advance(transmit.remaining());
@@ -669,4 +778,28 @@ fn a_durable_session_takes_little_more() {
         of_each / SESSIONS as isize
     });
     assert!(durable * 5 <= plain * 6, "{durable} bytes instead of {plain}");
+}
+
+/// What nobody gets and what everybody has acknowledged leaves nothing in a durable broker.
+#[test]
+fn messages_that_are_over_leave_nothing_in_a_durable_broker() {
+    let mut stage = Stage::with(BrokerConfig { durable: true, ..config() }, Version::V5);
+    let (publisher, subscriber) = (stage.connect("publisher", true), stage.connect("subscriber", true));
+    stage.subscribe(subscriber, "somebody", QoS::AtLeastOnce);
+    let mut early = 0;
+    for round in 0..2000 {
+        for topic in ["nobody", "somebody"] {
+            stage.receive(publisher, &stage.message(topic, b"x", QoS::AtLeastOnce));
+            stage.write();
+        }
+        let id = PacketId::new(round % 16 + 1).unwrap();
+        stage.receive(subscriber, &stage.encoded(PubAck { id, ..PubAck::new(id) }));
+        stage.write();
+        stage.broker.assert_consistent();
+        assert_eq!(stage.broker.status().stored, 0);
+        if round == 200 {
+            early = LIVE.get();
+        }
+    }
+    assert!(LIVE.get() <= early + 2048, "{early} bytes, then {}", LIVE.get());
 }

@@ -5,7 +5,9 @@
 use std::num::NonZeroU32;
 
 use mqtt_sansio::broker::{BrokerConfig, MountPoint, MountPointError};
-use mqtt_sansio::codec::{Connect, Packet, PubAckReasonCode, Publish, PublishProperties, Will, WillProperties};
+use mqtt_sansio::codec::{
+    Connect, Packet, PubAckReasonCode, Publish, PublishProperties, Subscription, Will, WillProperties,
+};
 use mqtt_sansio::{Message, QoS, TopicName, Version};
 
 #[path = "common/broker.rs"]
@@ -285,4 +287,17 @@ fn a_mount_point_is_a_topic() {
         (mount.as_str(), format!("{mount} {mount:?}").as_str()),
         ("$tenants/a", "$tenants/a MountPoint(\"$tenants/a\")")
     );
+}
+
+/// Retain As Published is kept under a mount point \[MQTT-3.3.1-12\], \[MQTT-3.3.1-13\].
+#[test]
+fn a_message_is_retained_as_the_subscription_says() {
+    let (mut net, [a1, a2, _, root]) = tenants(config(), Version::V5);
+    let usual = Subscription::new("r", QoS::AtMostOnce).unwrap();
+    net.subscribe_on(a1, &usual, 0);
+    net.subscribe_on(a2, &Subscription { retain_as_published: true, ..usual }, 0);
+    net.retain(root, "t/a/r", "1", QoS::AtMostOnce);
+    net.publish(root, "t/a/r", "2", QoS::AtMostOnce);
+    assert_eq!(net.received(a1), ["r: 1", "r: 2"]);
+    assert_eq!(net.received(a2), ["r: 1 retained", "r: 2"]);
 }

@@ -464,3 +464,23 @@ fn stored_filters_are_shown_unchanged() {
     assert_eq!(net.received(back), ["CONNACK 00 present"]);
     assert_eq!(net.broker.status().subscriptions, 1);
 }
+
+/// The user of a session survives a crash, with or without a connection at that time.
+#[test]
+fn a_session_belongs_to_its_user_after_a_crash() {
+    for (version, is_connected) in BOTH.into_iter().flat_map(|version| [(version, true), (version, false)]) {
+        let mut net = Net::new(BrokerConfig { durable: true, ..config() });
+        let ann = net.connect(&of(version, Some("ann")));
+        net.subscribe(ann, "a", QoS::AtLeastOnce);
+        if !is_connected {
+            net.lose(ann);
+        }
+        net.crash(net.now);
+        let bob = net.try_connect(&of(version, Some("bob")));
+        assert_eq!(net.received(bob), [REFUSED]);
+        let ann = net.try_connect(&of(version, Some("ann")));
+        assert_eq!(net.received(ann), ["CONNACK 00 present"]);
+        net.publish(ann, "a", "1", QoS::AtLeastOnce);
+        assert_eq!(net.received(ann), ["a: 1 q1"]);
+    }
+}

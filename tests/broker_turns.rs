@@ -439,6 +439,28 @@ fn principals_that_are_gone() {
     assert!(units[1] < units[0] + 50, "{units:?} units");
 }
 
+/// Principals that owe nothing are forgotten at once, even while others wait.
+#[test]
+fn principals_that_are_gone_while_others_wait() {
+    let mut driver = Driver::new();
+    let crowd = driver.crowd(1, 3000, "all");
+    driver.settle();
+    let publisher = driver.broker.open(driver.now(), Origin::new(2));
+    for bytes in [connect("publisher", None, 0), message("all", b"x", QoS::AtMostOnce, false)] {
+        driver.broker.receive(driver.now(), publisher, &mut &bytes[..]);
+    }
+    let is_waiting = |driver: &Driver| driver.broker.deadline() == Some(driver.now());
+    assert!(is_waiting(&driver), "a message is on its way to {} clients", crowd.len());
+    let before = driver.broker.status().memory.total();
+    for origin in 0..1000 {
+        let id = driver.broker.open(driver.now(), Origin::new(1000 + origin));
+        driver.broker.closed(driver.now(), id);
+    }
+    assert!(is_waiting(&driver));
+    let more = driver.broker.status().memory.total().saturating_sub(before);
+    assert!(more < 10_000, "{more} bytes");
+}
+
 /// Principals that are there, and have nothing to do, are not in the way either.
 #[test]
 fn principals_that_are_idle() {

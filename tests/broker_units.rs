@@ -304,6 +304,49 @@ fn filters_that_nearly_match() {
     assert!(units < 100, "{units} units for a short topic");
 }
 
+/// A filter for the first level of another divides its text: what is behind that is copied.
+#[test]
+fn a_filter_that_divides_a_long_one() {
+    let mut stage = Stage::new();
+    let id = stage.connect("client");
+    let filters: Vec<_> = (0..20).map(|number| format!("{number}/{}", long(number))).collect();
+    stage.subscribe(id, &filters, QoS::AtMostOnce, false);
+    let firsts: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    let units = stage.units(|stage| stage.subscribe(id, &firsts, QoS::AtMostOnce, false));
+    assert_at_least(units, 20 * OF_LONG);
+    assert!(stage.longest < BUDGET + 3 * OF_LONG, "a call stops: {}", stage.longest);
+}
+
+/// Who is still to get retained messages gets that of the topic before a newer message, which may be much smaller.
+#[test]
+fn retained_messages_that_go_before_small_messages() {
+    let mut stage = Stage::new();
+    let publisher = stage.connect("publisher");
+    let value = "p".repeat(LONG);
+    let user_properties = [UserProperty::new("", &value).unwrap()];
+    for topic in ["r/0", "r/1", "r/2"] {
+        let properties =
+            PublishProperties { user_properties: (&user_properties).into(), ..PublishProperties::default() };
+        let message = Publish { retain: true, properties, ..message(topic, "x", QoS::AtLeastOnce) };
+        stage.send(publisher, message);
+        stage.read(publisher);
+    }
+    for number in 0..50 {
+        // One message is in flight, and never acknowledged: two have to wait.
+        let id = stage.connect(&format!("subscriber-{number}"));
+        stage.subscribe(id, &["r/+".into()], QoS::AtLeastOnce, false);
+        assert!(stage.read(id) < 2 * LONG);
+    }
+    stage.longest = 0;
+    let units = stage.units(|stage| {
+        for topic in ["r/0", "r/1", "r/2"] {
+            stage.send(publisher, message(topic, "y", QoS::AtMostOnce));
+        }
+    });
+    assert_at_least(units, 2 * 50 * OF_LONG);
+    assert!(stage.longest < BUDGET + 5 * OF_LONG, "a call stops: {}", stage.longest);
+}
+
 /// Each level of a topic has a node, which is made with the retained message and removed with it.
 #[test]
 fn retained_messages_of_deep_topics() {

@@ -234,6 +234,27 @@ fn ten_thousand_subscribers_and_groups() {
     }
 }
 
+/// A call gives a message to as many groups as its budget allows, and not to one alone.
+#[test]
+fn many_groups_in_few_calls() {
+    let mut stage = Stage::new(1000);
+    let ids: Vec<_> = (0..1000)
+        .map(|number| {
+            let id = stage.connect(&format!("member-{number}"));
+            stage.subscribe(id, &format!("$share/{number}/a"), QoS::AtMostOnce);
+            id
+        })
+        .collect();
+    let publisher = stage.connect("publisher");
+    stage.finish();
+    let before = stage.broker.work_done();
+    stage.give(publisher, message("a", "x", QoS::AtMostOnce));
+    let calls = stage.finish();
+    let units = stage.broker.work_done() - before;
+    assert!((2..=2 * units.div_ceil(1000) as u32).contains(&calls), "{calls} calls for {units} units");
+    assert!(ids.into_iter().all(|id| stage.take(id) == ["x"]));
+}
+
 /// One UNSUBSCRIBE with many filters is done in budgets too.
 #[test]
 fn an_unsubscribe_of_many_filters() {
@@ -603,6 +624,35 @@ fn subscriptions_that_come_and_go_beside_an_open_message_take_no_memory() {
     stage.broker.assert_consistent();
     assert!(rounds > 50, "{rounds} filters come and go meanwhile");
     assert!(most <= before + 2_000, "{before} bytes before, {most} at most in {rounds} rounds");
+}
+
+/// Filters that end while a message is on its way to their subscribers are given back when it has arrived.
+#[test]
+fn filters_that_end_beside_an_open_message_are_given_back() {
+    let mut stage = Stage::new(1);
+    let memory = |stage: &Stage| stage.broker.status().memory.subscriptions;
+    let ids: Vec<_> = (0..20).map(|number| stage.connect(&format!("client-{number}"))).collect();
+    let publisher = stage.connect("publisher");
+    stage.finish();
+    let mut after = Vec::new();
+    for round in 0..40 {
+        let topic = format!("{round}/long enough to have a place of its own in memory/{round}");
+        let filters = [topic.clone(), format!("{round}/+/{round}"), format!("{round}/#"), format!("$share/g/{topic}")];
+        for (&id, filter) in ids.iter().zip(filters.iter().cycle()) {
+            stage.subscribe(id, filter, QoS::AtMostOnce);
+        }
+        stage.finish();
+        stage.begin(publisher, message(&topic, "x", QoS::AtMostOnce));
+        assert!(!stage.broker.takes_input(publisher), "the message is on its way");
+        for (&id, filter) in ids.iter().zip(filters.iter().cycle()) {
+            stage.unsubscribe(id, filter);
+        }
+        stage.finish();
+        stage.broker.assert_consistent();
+        assert_eq!(stage.broker.status().subscriptions, 0);
+        after.push(memory(&stage));
+    }
+    assert!(after[39] <= after[4], "{after:?} bytes after each round");
 }
 
 /// A filter that ends while a message is on its way to its subscribers, and comes again, is the same filter.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{PayloadFormat, PublishProperties, Subscription, UserProperty};
 use mqtt_sansio::store::{Batch, Change, Pairs, RestoreErrorKind};
 use mqtt_sansio::{
@@ -300,4 +300,29 @@ fn a_session_that_is_not_durable() {
     assert!(client.changes().is_none() && client.snapshot().is_none());
     client.committed(NOW, 5);
     assert!(!take(&mut client).is_empty());
+}
+
+/// Silence counts while the server does not read the answers, if all changes are stored: the client has not caused it.
+#[test]
+fn a_server_that_does_not_read_is_given_up() {
+    let config = ClientConfig { keep_alive: 10.try_into().ok(), ..config(Version::V5) };
+    let mut client = ClientSession::new(config);
+    open(&mut client, NOW);
+    let mut pairs = Pairs::default();
+    store(&mut client, NOW, &mut pairs);
+    take(&mut client);
+    // Messages of QoS 2 that came before: each duplicate is answered.
+    receive(&mut client, NOW, b"\x34\x07\0\x01t\0\x07\0x");
+    store(&mut client, NOW, &mut pairs);
+    let flood = b"\x3C\x07\0\x01t\0\x07\0x".repeat(100_000);
+    let mut input = &flood[..];
+    while client.poll(NOW, &mut input).is_some() {}
+    assert!(!input.is_empty(), "answers have a limit");
+    assert_eq!(store(&mut client, NOW, &mut pairs), 0, "nothing is to be stored");
+    let mut last = None;
+    while let Some(deadline) = client.deadline().filter(|_| last.is_none()) {
+        assert!(deadline < NOW + 30 * SECOND, "the server is given up in time");
+        last = client.poll(deadline, &mut input);
+    }
+    assert_eq!(last, Some(Action::Close(Close::KeepAliveTimeout)));
 }

@@ -10,7 +10,7 @@ use mqtt_sansio::codec::{
     Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PacketType, PubAck, PubComp, PubRec, PubRel,
     SubAckReasonCode, Subscribe, Subscription,
 };
-use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig, ServerSession};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, Close, ServerConfig, ServerSession};
 use mqtt_sansio::store::{Pairs, RestoreErrorKind, batches};
 use mqtt_sansio::{Instant, Message, OperationKind, OperationStage, QoS, Version};
 
@@ -443,4 +443,20 @@ fn input_waits_while_too_much_is_not_committed() {
         count += 1;
     }
     assert!(count > 100);
+}
+
+/// Silence counts while the client does not read its answers, if all changes are stored: the server has not caused it.
+#[test]
+fn a_client_that_does_not_read_is_given_up() {
+    let mut world = World::new(Connect { keep_alive: 10, ..connect(100) });
+    world.store();
+    world.sent();
+    let flood = encoded(&Packet::PingReq, Version::V5).repeat(100_000);
+    let mut input = &flood[..];
+    assert_eq!(world.session.poll(NOW, &mut input), None);
+    assert!(!input.is_empty(), "answers have a limit");
+    assert!(!world.store(), "nothing is to be stored");
+    assert_eq!(world.session.poll(NOW + 14 * SECOND, &mut input), None);
+    let close = Some(Action::Close(Close::KeepAliveTimeout));
+    assert_eq!(world.session.poll(NOW + 16 * SECOND, &mut input), close);
 }

@@ -24,6 +24,8 @@ pub(super) struct Retained {
     bytes: u64,
     /// The part of `bytes` that shared payloads take, which are counted elsewhere.
     shared: u64,
+    /// The size in bytes of what the messages have besides for shared payloads, and for numbers in a durable store.
+    rare: u64,
     /// Number of nodes besides the root.
     nodes: u32,
     /// Number of messages that were ever retained.
@@ -146,6 +148,7 @@ impl Retained {
             count: 0,
             bytes: 0,
             shared: 0,
+            rare: 0,
             nodes: 0,
             number: 0,
             pins: BTreeMap::new(),
@@ -165,7 +168,7 @@ impl Retained {
     /// The memory that topics and messages take, in bytes, with what is allocated and not in use; without shared payloads.
     pub(super) fn allocated(&self) -> u64 {
         let boxes = u64::from(self.count).saturating_mul(core::mem::size_of::<Numbered>() as u64);
-        let messages = self.bytes.saturating_sub(self.shared).saturating_add(boxes);
+        let messages = self.bytes.saturating_sub(self.shared).saturating_add(boxes).saturating_add(self.rare);
         let pins = heap_size::tree(self.pins.len(), core::mem::size_of::<(NodeId, u32)>());
         messages.saturating_add(self.trie.bytes() as u64).saturating_add(pins as u64)
     }
@@ -202,7 +205,12 @@ impl Retained {
     pub(super) fn set_number(&mut self, reference: Reference, number: u64) {
         let message = self.trie.value_mut(reference.node).and_then(|entry| entry.message.as_deref_mut());
         match message.filter(|message| message.number == reference.number) {
-            Some(message) => message.message.set_number(number),
+            Some(message) => {
+                let before = message.message.heap_of_rare();
+                message.message.set_number(number);
+                let more = message.message.heap_of_rare().saturating_sub(before);
+                self.rare = self.rare.saturating_add(more as u64);
+            }
             None => bug!("a message is stored when it was retained"),
         }
     }
@@ -225,6 +233,7 @@ impl Retained {
         self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(message.len() as u64);
         self.shared = self.shared.saturating_add(message.shared_len() as u64);
+        self.rare = self.rare.saturating_add(message.heap_of_rare() as u64);
         let number = self.number;
         let numbered = Numbered { number, message, spreading: None, principal, levels: outlook.levels };
         self.trie.value_mut(node)?.message = Some(Box::new(numbered));
@@ -353,6 +362,7 @@ impl Retained {
         self.count = self.count.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(old.message.len() as u64);
         self.shared = self.shared.saturating_sub(old.message.shared_len() as u64);
+        self.rare = self.rare.saturating_sub(old.message.heap_of_rare() as u64);
         Some((old.charge(), old.message.number()))
     }
 

@@ -100,6 +100,11 @@ impl RetainedMessage {
         self.stored.heap()
     }
 
+    /// The part of the size on the heap that is there for a shared payload, and for a number in a durable store.
+    pub(super) fn heap_of_rare(&self) -> usize {
+        self.stored.heap_of_rare()
+    }
+
     /// The size of the message without a shared payload, in bytes.
     #[inline]
     pub(in crate::broker) fn own_len(&self) -> usize {

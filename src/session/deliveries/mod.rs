@@ -159,7 +159,12 @@ impl Deliveries {
 
     /// Returns the number of messages and requests that are queued or to be sent again.
     pub(crate) fn queued(&self) -> usize {
-        self.queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(usize::from(self.outbound.to_resend()))
+        self.not_sent().saturating_add(usize::from(self.outbound.to_resend()))
+    }
+
+    /// Returns the number of packets that were not sent yet.
+    pub(crate) fn not_sent(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
     /// Returns the number of operations with a packet identifier whose outcome is not reported yet.

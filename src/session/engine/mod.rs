@@ -167,7 +167,17 @@ impl Engine {
     /// Returns the size in bytes on the heap of the output and of the table of messages in flight.
     #[inline]
     pub(crate) fn buffers(&self) -> usize {
-        self.link.output().capacity().wrapping_add(self.deliveries.outbound().heap())
+        let in_flight = self.deliveries.outbound();
+        self.link.output().capacity().wrapping_add(in_flight.heap()).wrapping_add(self.numbers(in_flight.len()))
+    }
+
+    /// Returns the size in bytes on the heap of the numbers that so many messages have in a store that sessions share.
+    #[inline]
+    fn numbers(&self, messages: usize) -> usize {
+        match self.effects.durable() {
+            Some(durable) if durable.has_numbered_messages() => messages.saturating_mul(Stored::RARE),
+            _ => 0,
+        }
     }
 
     /// Returns whether something else is on the heap.
@@ -193,7 +203,8 @@ impl Engine {
     /// Returns the size in bytes of what else is on the heap, without the packets that are stored, and what only a
     /// durable session has.
     pub(crate) fn more_heap(&self) -> usize {
-        let parts = [self.deliveries.more_heap(), self.effects.report().heap()];
+        let queued = self.numbers(self.deliveries.not_sent());
+        let parts = [self.deliveries.more_heap(), queued, self.effects.report().heap()];
         parts.into_iter().fold(self.link.aliases(), usize::saturating_add)
     }
 

@@ -346,4 +346,38 @@ mod tests {
         bytes.push(0);
         assert_eq!(WillRecord::read(&bytes), None);
     }
+
+    /// A delivery that cannot be is not read.
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn impossible_deliveries_are_refused() {
+        let id = PacketId::MIN;
+        let (queued, sent, given_up) = (StoredStage::Queued, StoredStage::Sent(id), StoredStage::GivenUp(id));
+        let released = |code| StoredStage::Released { id, code, order: 1 };
+        let cases = [
+            (true, QoS::AtLeastOnce, false, queued, 9, 0),
+            (true, QoS::AtLeastOnce, false, sent, 9, 7),
+            (true, QoS::ExactlyOnce, false, released(0x10), 9, 0),
+            (true, QoS::ExactlyOnce, false, released(0x7F), 0, 0),
+            (true, QoS::AtLeastOnce, true, given_up, 0, 0),
+            // What has an outcome is not to be sent any more, and what is to be sent has a message.
+            (false, QoS::AtLeastOnce, true, queued, 9, 0),
+            (false, QoS::AtLeastOnce, true, sent, 9, 0),
+            (false, QoS::AtLeastOnce, false, queued, 0, 0),
+            (false, QoS::AtLeastOnce, false, sent, 0, 0),
+            // PUBREL follows a message of QoS 2 alone, and no error; who is to get it does not change any more.
+            (false, QoS::AtLeastOnce, false, released(0x10), 9, 0),
+            (false, QoS::ExactlyOnce, false, released(0x80), 9, 0),
+            (false, QoS::ExactlyOnce, false, released(0x10), 9, 7),
+            (false, QoS::AtLeastOnce, false, given_up, 0, 0),
+            (false, QoS::AtLeastOnce, true, given_up, 0, 7),
+        ];
+        for (is_possible, qos, is_reported, stage, message, mark) in cases {
+            let identifiers = Vec::new();
+            let record = DeliveryRecord { qos, retain: false, is_reported, stage, message, mark, identifiers };
+            let mut bytes = Vec::new();
+            record.write(&mut bytes);
+            assert_eq!(DeliveryRecord::read(&bytes), is_possible.then_some(record));
+        }
+    }
 }

@@ -46,6 +46,9 @@ pub(crate) enum Content<'a> {
 }
 
 impl Stored {
+    /// The size in bytes on the heap of what a packet has that has a number in a durable store.
+    pub(crate) const RARE: usize = size_of::<StoredPayload>();
+
     /// Replaces the stored packet by an encoded one.
     #[inline]
     pub(crate) fn set(&mut self, packet: &[u8]) {
@@ -61,7 +64,7 @@ impl Stored {
         if let Some(payload) = &mut self.payload {
             if payload.has_number_only() {
                 payload.set_number(0);
-                most = MAX_KEPT.saturating_sub(size_of::<StoredPayload>());
+                most = MAX_KEPT.saturating_sub(Self::RARE);
             } else {
                 self.payload = None;
             }
@@ -76,7 +79,7 @@ impl Stored {
     /// Returns the number of bytes that are kept for the next packet after [`clear`](Self::clear).
     #[inline]
     pub(crate) const fn kept(&self) -> usize {
-        self.packet.capacity().wrapping_add(if self.payload.is_some() { size_of::<StoredPayload>() } else { 0 })
+        self.packet.capacity().wrapping_add(if self.payload.is_some() { Self::RARE } else { 0 })
     }
 
     /// Stores a message. `large`, if present, is stored by reference and replaces the payload of the message.
@@ -134,9 +137,13 @@ impl Stored {
     /// Returns the size in bytes on the heap, without the payload that is stored by reference.
     #[allow(dead_code, reason = "for a router: see `server::routing`")]
     pub(crate) fn heap(&self) -> usize {
-        self.packet
-            .capacity()
-            .saturating_add(self.payload.as_ref().map_or(0, |_| core::mem::size_of::<StoredPayload>()))
+        self.packet.capacity().saturating_add(self.heap_of_rare())
+    }
+
+    /// Returns the size in bytes on the heap of what few packets have, without the payload that is stored by reference.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn heap_of_rare(&self) -> usize {
+        if self.payload.is_some() { Self::RARE } else { 0 }
     }
 
     /// Decodes the content.

@@ -240,6 +240,11 @@ impl Durable {
         }
     }
 
+    /// Returns whether stored messages have numbers of their own: those of a stored session in a store that sessions share.
+    pub(crate) const fn has_numbered_messages(&self) -> bool {
+        self.is_shared && self.is_stored
+    }
+
     /// Returns the size in bytes on the heap, with the box of this state.
     pub(crate) fn heap(&self) -> usize {
         let held = self.held.as_ref().map_or(0, |held| held.heap().saturating_add(size_of::<HeldPackets>()));
