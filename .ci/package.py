@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""Checks the published packages: their files, their size, the links in their READMEs, and that their tests pass."""
+"""Checks the published packages: their files, the links in their READMEs, and the size of that of the crate.
+
+    python3 .ci/package.py           # and that the packed crate passes its tests outside of the repository
+    python3 .ci/package.py --list    # without compiling anything
+"""
 
 import os
 import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 
@@ -39,21 +44,29 @@ def check_list(package, folder):
     print(f"{package}: {len(files)} files")
 
 
-def check_crate():
-    """Checks that the packed crate is small, and that it passes its tests outside of the repository."""
+def pack_crate():
+    """Packs the crate, checks that it is small, and returns the path of the package."""
     cargo("package", "--locked", "--allow-dirty", "--no-verify", "-p", "mqtt-sansio")
-    meta = cargo("metadata", "--locked", "--no-deps", "--format-version", "1", stdout=subprocess.PIPE, text=True).stdout
-    target = pathlib.Path(re.search(r'"target_directory":"([^"]+)"', meta).group(1))
-    packed = max((target / "package").glob("mqtt-sansio-[0-9]*.crate"), key=lambda path: path.stat().st_mtime)
+    packed = max((target() / "package").glob("mqtt-sansio-[0-9]*.crate"), key=lambda path: path.stat().st_mtime)
     size = packed.stat().st_size
     print(f"{packed.name}: {size / 1024:.0f} KiB")
     if size > MOST_BYTES:
         raise SystemExit(f"more than {MOST_BYTES // 1024} KiB")
+    return packed
+
+
+def target():
+    meta = cargo("metadata", "--locked", "--no-deps", "--format-version", "1", stdout=subprocess.PIPE, text=True).stdout
+    return pathlib.Path(re.search(r'"target_directory":"([^"]+)"', meta).group(1))
+
+
+def test_crate(packed):
+    """Runs the tests of the packed crate outside of the repository."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="package-"))
     try:
         with tarfile.open(packed) as archive:
             archive.extractall(folder, filter="data")
-        environment = {**os.environ, "CARGO_TARGET_DIR": str(target / "package" / "tests")}
+        environment = {**os.environ, "CARGO_TARGET_DIR": str(target() / "package" / "tests")}
         cargo("test", "--locked", "--all-features", cwd=folder / packed.stem, env=environment)
     finally:
         shutil.rmtree(folder)
@@ -65,4 +78,6 @@ if __name__ == "__main__":
     check_list("mqtt-sansio-std", ROOT / "crates" / "std")
     check_list("mqtt-sansio-testkit", ROOT / "crates" / "testkit")
     check_list("mqtt-sansio-tokio", ROOT / "crates" / "tokio")
-    check_crate()
+    packed = pack_crate()
+    if "--list" not in sys.argv[1:]:
+        test_crate(packed)

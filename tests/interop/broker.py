@@ -2,16 +2,15 @@
 """Checks the example broker with clients of other projects: mosquitto, paho-mqtt, and mqtt.js in Node and in a headless
 Chromium.
 
-    python3 tests/interop/broker.py [SEED [CHECK]] [--against durable|mosquitto]
+    python3 tests/interop/broker.py [SEED [CHECK]] [--against durable|mosquitto] [--part N/COUNT]
 
-The seed decides where connections are cut. CHECK is a part of the name of a function in broker_bridge.py,
+The seed decides where connections are cut. With `--part 1/3`, every third check is run, from the first on: the checks wait
+more than they work, so that parts can run side by side. CHECK is a part of the name of a function in broker_bridge.py,
 broker_mosquitto.py, broker_paho.py, broker_mqttjs.py or broker_slow.py: only such checks are run. With `--against
 durable`, the example stores its state. With `--against mosquitto`, a real mosquitto takes the place of the example, which
 shows that the checks require nothing but MQTT.
 """
 
-import argparse
-import random
 import sys
 import time
 
@@ -23,6 +22,7 @@ import broker_mqttjs  # noqa: E402, F401
 import broker_paho  # noqa: E402, F401
 import broker_slow  # noqa: E402, F401
 from broker_stage import CHECKS, Failure, Stage, Tools  # noqa: E402
+from harness import parser  # noqa: E402
 
 
 def run(tools, check, version, transport, seed):
@@ -51,26 +51,27 @@ def run(tools, check, version, transport, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("seed", nargs="?", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("check", nargs="?", default="")
-    parser.add_argument("--against", choices=("example", "durable", "mosquitto"), default="example")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--against", choices=("example", "durable", "mosquitto"), default="example")
+    arguments = options.parse_args()
     tools = Tools(arguments.against)
     print(f"seed {arguments.seed}", flush=True)
-    began, count = time.monotonic(), 0
+    began = time.monotonic()
+    runs = [
+        (check, version, transport)
+        for check in CHECKS
+        if arguments.check in check.function.__name__
+        for version in check.versions
+        for transport in check.transports
+    ]
+    runs = arguments.part.of(runs)
     try:
-        for check in CHECKS:
-            if arguments.check not in check.function.__name__:
-                continue
-            for version in check.versions:
-                for transport in check.transports:
-                    if not run(tools, check, version, transport, arguments.seed):
-                        return 1
-                    count += 1
+        for check, version, transport in runs:
+            if not run(tools, check, version, transport, arguments.seed):
+                return 1
     finally:
         tools.close()
-    print(f"all is well ({count} checks, {time.monotonic() - began:.0f} s)")
+    print(f"all is well ({len(runs)} checks, {time.monotonic() - began:.0f} s)")
     return 0
 
 

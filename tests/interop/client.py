@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Checks the example std_client, and so the client session, with a real mosquitto.
 
-    python3 tests/interop/client.py [SEED [CHECK]]
+    python3 tests/interop/client.py [SEED [CHECK]] [--part N/COUNT]
 
 The seed decides where connections are cut; a run without one chooses its own, and prints it. The order of events
 around a cut depends on the system, so a seed does not always reproduce a failure. CHECK is a part of the name of a
-function in this file: only such checks are run.
+function in this file: only such checks are run. With `--part 1/3`, every third check is run, from the first on: parts can
+run side by side.
 """
 
 import pathlib
-import random
 import signal
 import sys
 import tempfile
@@ -17,7 +17,17 @@ import time
 
 sys.dont_write_bytecode = True
 
-from harness import HOST, Failure, Mosquitto, Program, Proxy, build_client, find_mosquitto, free_port  # noqa: E402
+from harness import (  # noqa: E402
+    HOST,
+    Failure,
+    Mosquitto,
+    Program,
+    Proxy,
+    build_client,
+    find_mosquitto,
+    free_port,
+    parser,
+)
 
 ALL = ("3.1", "3.1.1", "5.0")
 OLD_AND_NEW = ("3.1.1", "5.0")
@@ -415,28 +425,26 @@ def cuts(stage):
 
 
 def main():
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else random.randrange(1 << 32)
-    only = sys.argv[2] if len(sys.argv) > 2 else ""
+    arguments = parser(__doc__).parse_args()
+    seed = arguments.seed
     mosquitto = find_mosquitto()
     client = build_client()
     print(f"seed {seed}", flush=True)
     began = time.monotonic()
-    for text, versions, server, function in CHECKS:
-        if only not in function.__name__:
-            continue
-        for version in versions:
-            start = time.monotonic()
-            stage = Stage(client, mosquitto, version, seed, server)
-            try:
-                said = function(stage)
-            except Failure as failure:
-                stage.close()
-                print(f"FAILED  {version:5}  {text}\n{failure}\n{stage.logs()}\nseed {seed}", flush=True)
-                return 1
-            finally:
-                stage.close()
-            seconds = f"{time.monotonic() - start:.1f} s"
-            print(f"ok  {version:5}  {text} ({seconds}{'; ' + said if said else ''})", flush=True)
+    runs = [(check, version) for check in CHECKS if arguments.check in check[3].__name__ for version in check[1]]
+    for (text, _, server, function), version in arguments.part.of(runs):
+        start = time.monotonic()
+        stage = Stage(client, mosquitto, version, seed, server)
+        try:
+            said = function(stage)
+        except Failure as failure:
+            stage.close()
+            print(f"FAILED  {version:5}  {text}\n{failure}\n{stage.logs()}\nseed {seed}", flush=True)
+            return 1
+        finally:
+            stage.close()
+        seconds = f"{time.monotonic() - start:.1f} s"
+        print(f"ok  {version:5}  {text} ({seconds}{'; ' + said if said else ''})", flush=True)
     print(f"all is well ({time.monotonic() - began:.0f} s)")
     return 0
 

@@ -1,5 +1,6 @@
 """Programs whose output can be waited for, a server, and a proxy that cuts connections."""
 
+import argparse
 import json
 import os
 import pathlib
@@ -118,6 +119,32 @@ class Program:
             (folder / f"{number}-{self.name}.{stream}").write_text("\n".join([*collected, ""]))
 
 
+class Part(typing.NamedTuple):
+    """A part of the checks: one of `count`, beginning with the check of this number."""
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text):
+        number, count = (int(it) for it in text.split("/"))
+        if not 1 <= number <= count:
+            raise ValueError(text)
+        return cls(number, count)
+
+    def of(self, runs):
+        return runs[self.number - 1 :: self.count]
+
+
+def parser(text):
+    """Returns a parser of the arguments that all programs of checks have; `text` describes the program."""
+    options = argparse.ArgumentParser(description=text.split("\n\n")[0])
+    options.add_argument("seed", nargs="?", type=int, default=random.randrange(1 << 32))
+    options.add_argument("check", nargs="?", default="")
+    options.add_argument("--part", type=Part.parse, default=Part())
+    return options
+
+
 def build_example(name):
     """Builds an example, and returns its path."""
     return build(name, "--example", name)
@@ -129,6 +156,9 @@ def build_broker():
 
 
 def build(name, *target):
+    if "EXAMPLES_ARE_BUILT" in os.environ:  # by `cargo test`, as in .ci/run
+        profile = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "debug"
+        return profile / "examples" / name if target[0] == "--example" else profile / name
     command = ["cargo", "build", "--locked", *target, "--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=False)
     if built.returncode != 0:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Checks the example std_server, and so the server session, with clients of other projects: mosquitto and paho-mqtt.
 
-    python3 tests/interop/server.py [SEED [CHECK]]
+    python3 tests/interop/server.py [SEED [CHECK]] [--part N/COUNT]
 
 The seed decides where connections are cut. CHECK is a part of the name of a function in here: only such checks are run.
+With `--part 1/3`, every third check is run, from the first on: parts can run side by side.
 """
 
 import os
@@ -17,7 +18,17 @@ import time
 
 sys.dont_write_bytecode = True
 
-from harness import HOST, PATIENCE, Failure, Program, Proxy, build_client, build_example, find_program  # noqa: E402
+from harness import (  # noqa: E402
+    HOST,
+    PATIENCE,
+    Failure,
+    Program,
+    Proxy,
+    build_client,
+    build_example,
+    find_program,
+    parser,
+)
 from paho_client import (  # noqa: E402
     Client,
     GentleProxy,
@@ -649,30 +660,28 @@ def not_retained(stage):
 
 
 def main():
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else random.randrange(1 << 32)
-    only = sys.argv[2] if len(sys.argv) > 2 else ""
+    arguments = parser(__doc__).parse_args()
+    seed = arguments.seed
     names = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr")
     mosquitto = {name: find_program(name, "mosquitto-clients") for name in names}
     server, std_client = build_example("std_server"), build_client()
     print(f"seed {seed}", flush=True)
     began = time.monotonic()
-    for text, versions, options, function in CHECKS:
-        if only not in function.__name__:
-            continue
-        for version in versions:
-            start = time.monotonic()
-            stage = Stage(server, std_client, mosquitto, version, seed, options)
-            try:
-                said = function(stage)
-            except Failure as failure:
-                logs = stage.logs()
-                stage.close()
-                print(f"FAILED  {version:5}  {text}\n{failure}\n{logs}\nseed {seed}", flush=True)
-                return 1
-            finally:
-                stage.close()
-            seconds = f"{time.monotonic() - start:.1f} s"
-            print(f"ok  {version:5}  {text} ({seconds}{'; ' + said if said else ''})", flush=True)
+    runs = [(check, version) for check in CHECKS if arguments.check in check[3].__name__ for version in check[1]]
+    for (text, _, options, function), version in arguments.part.of(runs):
+        start = time.monotonic()
+        stage = Stage(server, std_client, mosquitto, version, seed, options)
+        try:
+            said = function(stage)
+        except Failure as failure:
+            logs = stage.logs()
+            stage.close()
+            print(f"FAILED  {version:5}  {text}\n{failure}\n{logs}\nseed {seed}", flush=True)
+            return 1
+        finally:
+            stage.close()
+        seconds = f"{time.monotonic() - start:.1f} s"
+        print(f"ok  {version:5}  {text} ({seconds}{'; ' + said if said else ''})", flush=True)
     print(f"all is well ({time.monotonic() - began:.0f} s)")
     return 0
 
