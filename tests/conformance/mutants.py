@@ -47,18 +47,19 @@ STATE = WORK / "state.json"
 CODEC = r"codec.*|captures|random_packets|serialize|topics|vectors|unit"
 ENDPOINTS = r"client_.*|server_.*|session_.*|pair_.*|durable_.*|guide_flows|messages|owned|\w+_limits|close_reasons" \
     r"|command_errors|input_withheld|debug_.*"
-BROKER = r"broker_.*"
+BROKER = r"broker(_|::).*"
 JUDGES = {
     "codec": rf"{CODEC}|{ENDPOINTS}|bodies|strategies",
-    "session": rf"{ENDPOINTS}|{CODEC}|store_damage|bodies|broker_.*",
+    "session": rf"{ENDPOINTS}|{CODEC}|store_damage|bodies|{BROKER}",
     "broker": rf"{BROKER}|unit|store_damage|debug_.*|close_reasons|\w+_limits|bodies",
     "store": rf"store_damage|durable_.*|{ENDPOINTS}|{BROKER}|unit|bodies",
     "rest": rf"{CODEC}|{ENDPOINTS}|{BROKER}|bodies|strategies",
 }
 ROOMS = {"codec": "codec", "session": "session", "client": "session", "server": "session", "broker": "broker", "store": "store"}
 # Those that know the room best come first; each group is in the order of its time.
-FIRST = {"codec": CODEC, "session": ENDPOINTS, "broker": BROKER, "store": r"store_damage|\w+_durable", "rest": CODEC}
+FIRST = {"codec": CODEC, "session": ENDPOINTS, "broker": BROKER, "store": r"store_damage|\w+_durable|broker::(durable|damage)", "rest": CODEC}
 PACKAGES = ["mqtt-sansio", "mqtt-sansio-codec-tests", "mqtt-sansio-testkit", "mqtt-sansio-fuzz-bodies"]
+DIVIDED = {"broker"}
 NEVER = {"examples", "demo", "architecture", "send_sync", "allocations"}
 # Binaries that take more seconds than this are only run with mutants that the others do not catch.
 SLOW = 0.65
@@ -307,8 +308,18 @@ def build_binaries(extra=(), **variables):
                 continue
             name = "unit" if target["kind"] == ["lib"] else target["name"]
             if name not in NEVER:
-                binaries[name if name not in binaries else f"{name}_{folder.name}"] = message["executable"], str(folder)
-    return binaries
+                binaries[name if name not in binaries else f"{name}_{folder.name}"] = message["executable"], str(folder), ""
+    return {part: binary for name, whole in binaries.items() for part, binary in parts_of(name, whole)}
+
+
+def parts_of(name, binary):
+    """The parts of a test binary that judge by themselves: the modules of the one in which each is about another subject."""
+    if name not in DIVIDED:
+        return [(name, binary)]
+    executable, folder, _ = binary
+    listed = subprocess.run([executable, "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    modules = sorted({line.partition("::")[0] for line in listed.splitlines() if line.endswith(": test")})
+    return [(f"{name}::{module}", (executable, folder, f"{module}::")) for module in modules]
 
 
 # Running.
@@ -316,7 +327,7 @@ def build_binaries(extra=(), **variables):
 
 def run_binary(binary, number, processor_seconds):
     """Runs a test binary with a mutant. Returns "passed", "failed" or "timeout", and its processor time."""
-    executable, folder = binary
+    executable, folder, module = binary
 
     def limit():
         seconds = int(processor_seconds) + 1
@@ -328,7 +339,7 @@ def run_binary(binary, number, processor_seconds):
         os.environ, MUTANT=str(number), RUST_TEST_THREADS="1", RUST_BACKTRACE="0", EXAMPLES_ARE_BUILT="1", CARGO_MANIFEST_DIR=folder
     )
     process = subprocess.Popen(
-        [executable, "-q"], cwd=folder, env=environment, preexec_fn=limit, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [executable, "-q", *filter(None, [module])], cwd=folder, env=environment, preexec_fn=limit, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     # A machine that is busy takes longer; a test that waits for what never comes takes no processor time.
     until = time.monotonic() + 20 * processor_seconds + 60
@@ -347,7 +358,7 @@ def run_binary(binary, number, processor_seconds):
 
 def built(binary):
     """What tells a test binary from one of the same name that was built before."""
-    return digest(binary[0], os.stat(binary[0]).st_mtime_ns)
+    return digest(binary[0], os.stat(binary[0]).st_mtime_ns) + binary[2]
 
 
 @functools.cache
@@ -483,7 +494,7 @@ def judge_alone(mutant, times):
         quick = [name for name in room if times[name] < 1 and re.fullmatch(FIRST[mutant.room], name)]
         for names in quick[:6], room:
             extra = [*package_arguments()]
-            for name in names:
+            for name in dict.fromkeys(name.partition("::")[0] for name in names):
                 extra += ["--lib"] if name == "unit" else ["--test", name]
             binaries = build_binaries(extra, **variables)
             if binaries is None:
