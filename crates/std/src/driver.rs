@@ -106,13 +106,12 @@ impl Driver {
 
     /// Runs one connection from its beginning to its end.
     fn converse(&mut self) -> End {
-        if self.shared.lock().is_leaving() {
+        if !self.shared.lock().begin_to_connect() {
             return End::given_up(Close::Requested, false);
         }
         let clock = self.clock();
-        self.shared.lock().set_connecting(true);
         let transport = (self.connect)();
-        self.shared.lock().set_connecting(false);
+        self.shared.lock().has_connected();
         let mut link = match transport.and_then(|transport| Link::new(transport, clock)) {
             Ok(link) => link,
             Err(error) => return End::lost(&error),

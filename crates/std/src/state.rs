@@ -221,8 +221,17 @@ impl State {
         !self.has_ended && !self.is_connecting
     }
 
-    pub(crate) const fn set_connecting(&mut self, is_connecting: bool) {
-        self.is_connecting = is_connecting;
+    /// Notes that the driving thread waits for a transport from now on. Returns whether it may: a client that is about to end
+    /// opens no connection. Both are one step, since [`Client::disconnect`](crate::Client::disconnect) waits for a client that
+    /// does not connect.
+    pub(crate) const fn begin_to_connect(&mut self) -> bool {
+        self.is_connecting = !self.is_leaving;
+        self.is_connecting
+    }
+
+    /// Notes that the attempt to connect is over.
+    pub(crate) const fn has_connected(&mut self) {
+        self.is_connecting = false;
     }
 
     /// Makes the client disconnect and end.

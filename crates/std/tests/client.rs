@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use std::net::TcpListener;
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -454,6 +454,30 @@ fn disconnect_without_a_connection() {
     client.disconnect();
     assert_eq!(closed(&mut events).retry_after, None);
     assert!(events.next().is_none());
+}
+
+/// `disconnect` comes at any time in a client that tries one connection after another: it never waits for an attempt that
+/// goes on for ever.
+#[test]
+fn disconnect_between_two_attempts() {
+    for _ in 0..300 {
+        let (is_leaving, (attempt, attempts), (end, ends)) = (Arc::new(AtomicBool::new(false)), channel(), channel());
+        let hangs = Arc::clone(&is_leaving);
+        let transports = move || {
+            let _ = attempt.send(());
+            if hangs.load(Ordering::SeqCst) {
+                let _: Result<(), _> = ends.recv();
+            }
+            Err(io::ErrorKind::ConnectionRefused.into())
+        };
+        let (client, events) = connect(config(), transports).unwrap();
+        drop(events);
+        attempts.iter().take(3).for_each(drop);
+        is_leaving.store(true, Ordering::SeqCst);
+        client.disconnect();
+        assert_eq!(client.check(), Err(Ended));
+        drop(end);
+    }
 }
 
 /// Pieces of any size arrive in order, in both directions.
