@@ -95,7 +95,7 @@ impl Driver {
         let clock = self.clock();
         while clock.now() < end && !self.shared.lock().is_leaving() {
             self.commit()?;
-            park(Some(end), &clock);
+            self.shared.wait(Some(end), |deadline| park(deadline, &clock));
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Driver {
             drop(state);
             match lost {
                 Some(error) if !is_full => return End::lost(&error),
-                _ => link.wait(deadline),
+                _ => shared.wait(deadline, |deadline| link.wait(deadline)),
             }
         }
     }

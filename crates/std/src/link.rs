@@ -109,6 +109,9 @@ struct Halves {
     is_written: bool,
     /// Whether the owner has ended the connection.
     is_closed: bool,
+    /// Whether the owner was woken since it last waited. Other code that waits on its thread, for example on a channel, may use
+    /// up the `unpark`.
+    has_news: bool,
 }
 
 impl Halves {
@@ -123,6 +126,12 @@ impl Halves {
 impl Shared {
     fn halves(&self) -> MutexGuard<'_, Halves> {
         self.halves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the owner.
+    fn wake_owner(&self, halves: &mut Halves) {
+        halves.has_news = true;
+        self.owner.unpark();
     }
 }
 
@@ -269,8 +278,12 @@ impl Link {
     /// # }
     /// ```
     pub fn wait(&self, deadline: Option<Instant>) {
-        let failed_at = self.shared.halves().write_error.as_ref().map(|(_, at)| *at + LINGER);
-        park([deadline, failed_at].into_iter().flatten().min(), &self.shared.clock);
+        let halves = self.shared.halves();
+        let failed_at = halves.write_error.as_ref().map(|(_, at)| *at + LINGER);
+        let at_once = halves.has_news.then_some(Instant::EPOCH);
+        drop(halves);
+        park([deadline, failed_at, at_once].into_iter().flatten().min(), &self.shared.clock);
+        self.shared.halves().has_news = false; // the caller looks at everything now
     }
 
     /// Writes the rest of the output, for at most a second. `write` calls [`write`](Self::write) with the output of the
@@ -380,7 +393,7 @@ fn read(mut reader: impl Read, shared: &Shared) {
             Err(error) if is_passing(&error) => continue,
             Err(error) => halves.end = Some(error),
         }
-        shared.owner.unpark();
+        shared.wake_owner(&mut halves);
         while halves.input.len() >= INPUT_LIMIT && !halves.is_closed && !halves.discards {
             halves = shared.room.wait(halves).unwrap_or_else(PoisonError::into_inner);
         }
@@ -413,7 +426,7 @@ fn write(mut writer: impl Write, shared: &Shared) {
             Ok(count) => halves.count(count),
             Err(error) => halves.write_error = Some((error, shared.clock.now())),
         }
-        shared.owner.unpark();
+        shared.wake_owner(&mut halves);
         if halves.write_error.is_some() {
             break;
         }
@@ -440,9 +453,8 @@ fn write_all(writer: &mut impl Write, mut bytes: &[u8], shared: &Shared) -> io::
         if halves.is_closed {
             return Ok(0);
         }
-        drop(halves);
         if written > 0 {
-            shared.owner.unpark();
+            shared.wake_owner(&mut halves);
         }
     }
 }

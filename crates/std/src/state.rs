@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use mqtt_sansio::client::{ClientSession, Connected, Resumption, SubscribeError};
 use mqtt_sansio::codec::Disconnect;
-use mqtt_sansio::{DisconnectError, Outcome, OwnedOutcome, StdClock, Token, Version};
+use mqtt_sansio::{DisconnectError, Instant, Outcome, OwnedOutcome, StdClock, Token, Version};
 
 use crate::error::Ended;
 use crate::event::Event;
@@ -25,6 +26,9 @@ pub(crate) struct Shared {
     done: Condvar,
     /// The driving thread.
     driver: OnceLock<Thread>,
+    /// Whether the driving thread was woken since it last waited. A store or an authenticator that waits on that thread, for
+    /// example on a channel, may use up the `unpark`.
+    is_woken: AtomicBool,
 }
 
 pub(crate) struct State {
@@ -83,6 +87,7 @@ impl Shared {
             arrived: Condvar::new(),
             done: Condvar::new(),
             driver: OnceLock::new(),
+            is_woken: AtomicBool::new(false),
         })
     }
 
@@ -97,9 +102,17 @@ impl Shared {
 
     /// Wakes the driving thread.
     pub(crate) fn wake(&self) {
+        self.is_woken.store(true, Ordering::Release);
         if let Some(driver) = self.driver.get() {
             driver.unpark();
         }
+    }
+
+    /// Lets the driving thread wait until the deadline, or not at all if it was woken meanwhile.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, wait: impl FnOnce(Option<Instant>)) {
+        let is_woken = self.is_woken.load(Ordering::Acquire);
+        wait(if is_woken { Some(Instant::EPOCH) } else { deadline });
+        self.is_woken.swap(false, Ordering::AcqRel); // the driving thread looks at everything now
     }
 
     /// Waits until an operation has its outcome or the client has ended.

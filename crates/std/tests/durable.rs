@@ -4,7 +4,10 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 mod peer;
 
@@ -99,6 +102,50 @@ fn a_store_that_fails_ends_the_client() {
     let events: Vec<_> = events.map(|event| format!("{event:?}")).collect();
     assert!(events.last().unwrap().contains("the disk is full"), "{events:?}");
     assert_eq!(client.check(), Err(Ended));
+}
+
+/// A store that waits for another thread while it stores: that uses up the wake-ups of the driving thread.
+struct Waiting {
+    entered: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl Store for Waiting {
+    fn load(&mut self) -> io::Result<Pairs> {
+        Ok(Pairs::default())
+    }
+
+    fn commit(&mut self, _: &Batch) -> io::Result<()> {
+        let _ = self.entered.send(());
+        let _ = self.go_on.recv(); // this may use up a wake-up
+        thread::park_timeout(Duration::ZERO); // and this does
+        Ok(())
+    }
+}
+
+/// A command that is given while the store waits is not forgotten.
+#[test]
+fn a_command_during_a_commit_is_not_lost() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let config = ClientConfig { min_backoff: 3600, max_backoff: 3600, ..config() };
+    let ((entered, commits), (release, go_on)) = (channel(), channel());
+    let (client, mut events) = Builder::new(config)
+        .store(Waiting { entered, go_on })
+        .connect(|| Err(ErrorKind::ConnectionRefused.into()))
+        .unwrap();
+    commits.recv().unwrap(); // the first attempt is stored
+    release.send(()).unwrap();
+    assert!(matches!(events.next_within(PATIENCE), Some(Event::Closed(_))));
+    let _pending = client.try_publish(&Message::new("t", "1").qos(QoS::AtLeastOnce)).unwrap();
+    commits.recv().unwrap();
+    let leaving = client.clone();
+    thread::spawn(move || leaving.disconnect());
+    while client.check().is_ok() {
+        thread::yield_now();
+    }
+    drop(release);
+    assert!(matches!(events.next_within(PATIENCE), Some(Event::Closed(closed)) if closed.retry_after.is_none()));
+    assert!(events.next_within(PATIENCE).is_none());
 }
 
 /// A directory that is removed at the end of its test.
