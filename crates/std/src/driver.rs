@@ -146,6 +146,8 @@ impl Driver {
             if close.is_none() && !state.is_full() && state.session.takes_input() {
                 lost = link.receive();
                 close = self.take_actions(&mut state, link, &clock);
+            } else if close.is_none() && !state.is_full() {
+                lost = link.write_error();
             }
             let is_full = state.is_full();
             drop(state);

@@ -103,6 +103,8 @@ struct Halves {
     is_writing: bool,
     /// Why nothing more is written, and since when.
     write_error: Option<(io::Error, Instant)>,
+    /// Whether the owner was woken because that was a while ago.
+    has_lingered: bool,
     /// Whether received bytes are dropped, because the connection is about to end.
     discards: bool,
     /// Whether nothing is written any more: the writer is dropped.
@@ -205,6 +207,20 @@ impl Link {
         halves.end.as_ref().or(write_error).map(copy)
     }
 
+    /// Returns why nothing more is written, once the writer has failed. A session that takes no input before more of its output
+    /// is written is lost then, whatever the reader still returns.
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::ServerSession;
+    /// # use mqtt_sansio_std::Link;
+    /// fn receive(link: &mut Link, session: &ServerSession) -> Option<std::io::Error> {
+    ///     if session.takes_input() { link.receive() } else { link.write_error() }
+    /// }
+    /// ```
+    pub fn write_error(&self) -> Option<io::Error> {
+        self.shared.halves().write_error.as_ref().map(|(error, _)| copy(error))
+    }
+
     /// Returns the received bytes that were not taken.
     ///
     /// ```
@@ -279,11 +295,16 @@ impl Link {
     /// ```
     pub fn wait(&self, deadline: Option<Instant>) {
         let halves = self.shared.halves();
-        let failed_at = halves.write_error.as_ref().map(|(_, at)| *at + LINGER);
+        // An owner that does not receive at that time is not woken for it again and again.
+        let lingers = halves.write_error.as_ref().filter(|_| !halves.has_lingered);
+        let lingers_until = lingers.map(|(_, at)| *at + LINGER);
         let at_once = halves.has_news.then_some(Instant::EPOCH);
         drop(halves);
-        park([deadline, failed_at, at_once].into_iter().flatten().min(), &self.shared.clock);
-        self.shared.halves().has_news = false; // the caller looks at everything now
+        park([deadline, lingers_until, at_once].into_iter().flatten().min(), &self.shared.clock);
+        let has_lingered = lingers_until.is_some_and(|until| self.shared.clock.now() >= until);
+        let mut halves = self.shared.halves();
+        halves.has_news = false; // the caller looks at everything now
+        halves.has_lingered |= has_lingered;
     }
 
     /// Writes the rest of the output, for at most a second. `write` calls [`write`](Self::write) with the output of the
