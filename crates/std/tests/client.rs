@@ -17,8 +17,8 @@ use mqtt_sansio::{AbandonReason, Message, Outcome, PublishError, QoS, ReasonCode
 use mqtt_sansio_std::{Builder, Client, Ended, Error, Event, Events, Transport, connect, tcp};
 use peer::{NEW, Peer, RESUMED, config, piped, scripts};
 
-/// A time after which a test has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time after which a test that hangs is given up. A test on a busy machine takes far less.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn message(payload: &str, qos: QoS) -> Message<'_> {
     Message::new("t", payload).qos(qos)
@@ -86,7 +86,7 @@ fn commands_over_tcp() {
 /// The report of a connection that could not be made names the address.
 #[test]
 fn an_error_of_a_connection_names_the_address() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // nothing listens there any more
+    let address = "127.0.0.1:0"; // nothing can listen there
     let (_client, mut events) = Builder::new(config()).reconnect(false).connect(tcp(address)).unwrap();
     let closed = closed(&mut events);
     assert!(closed.reason.starts_with(&format!("{address}: ")), "{closed}");

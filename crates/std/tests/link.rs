@@ -84,7 +84,7 @@ impl Read for Announced {
 /// The owner waits for something else after the link has woken it: the link knows that it has input to process.
 #[test]
 fn a_wake_up_that_other_code_has_used_up_is_not_lost() {
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const PATIENCE: Duration = Duration::from_secs(120);
     let (clock, (read, reads), (send, bytes)) = (StdClock::new(), channel(), channel());
     let mut link = Link::new(Transport::new(Announced(read, bytes), io::sink()), clock).unwrap();
     for byte in 0..10 {
