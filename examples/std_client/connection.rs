@@ -176,6 +176,8 @@ impl<'a, T: Task> Driver<'a, T> {
             if end.is_none() && self.client.takes_input() {
                 lost = link.receive();
                 end = self.take_input(link)?;
+            } else if end.is_none() {
+                lost = link.write_error();
             }
             self.commit()?; // before what depends on it is written
             link.write(self.client.transmit());

@@ -93,6 +93,8 @@ fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Cl
             receives_at = now + SLOW;
             lost = link.receive();
             state = advance(link, sessions, &mut client);
+        } else if matches!(state, Ok(State::Open)) && !client.session.takes_input() {
+            lost = link.write_error();
         }
         link.write(client.session.transmit());
         match state {

@@ -3,7 +3,7 @@
 import random
 import time
 
-from broker_stage import ALL, NEW, PLENTY, check, equal
+from broker_stage import ALL, NEW, PATIENCE, PLENTY, check, equal
 
 WHERE = ("tcp", "ws", "browser")
 
@@ -177,7 +177,7 @@ def mqttjs_cuts(stage):
     for client in listener, speaker:
         client.begin()
     sent = 0
-    give_up_at = time.monotonic() + 40
+    give_up_at = time.monotonic() + 5 * PATIENCE
     while not all(proxy.is_through() for proxy in proxies.values()) and time.monotonic() < give_up_at:
         stage.wait(
             lambda: sent - len(speaker.published) < 15 or all(proxy.is_through() for proxy in proxies.values()),

@@ -3,11 +3,12 @@
 import random
 import time
 
-from broker_stage import ALL, NEW, OLD_AND_NEW, PLENTY, Failure, check, disconnect_bytes, equal, text
+from broker_stage import ALL, NEW, OLD_AND_NEW, PATIENCE, PLENTY, Failure, check, disconnect_bytes, equal, text
 from paho_client import PacketTypes, ReasonCode, SubscribeOptions, properties
 
 GONE = "größer"
 CUTS = 200
+DELAY = 3  # seconds of a will, in which a busy machine connects again
 
 
 def told(messages):
@@ -272,14 +273,8 @@ class Cut:
         self.client.open(port=self.proxy.port)
 
     def go_on(self):
-        """Runs the client's loop. Returns whether there is a connection.
-
-        Only then may messages be published: paho sends a message that is published just before CONNACK ahead of its
-        retransmissions. For the same reason the client has no thread of its own here.
-        """
-        if self.client.paho.loop(0.001) != 0:
-            self.client.paho.reconnect()
-        return self.client.paho.is_connected()
+        """Runs the client's loop. Returns whether there is a connection."""
+        return self.client.go_on()
 
 
 @check(
@@ -292,7 +287,7 @@ def paho_cuts(stage):
     reader, sender = Cut(stage, "reader", [("cut/1", 1), ("cut/2", 2)]), Cut(stage, "sender")
     messages, published = reader.client.messages, sender.client.published
     sent, got, arrived = 0, {1: [], 2: []}, set()
-    give_up_at = time.monotonic() + 60
+    give_up_at = time.monotonic() + 5 * PATIENCE
     while not (reader.proxy.is_through() and sender.proxy.is_through() and len(published) == len(arrived) == sent):
         reader.go_on()
         is_connected = sender.go_on()
@@ -342,15 +337,15 @@ def paho_delayed_will(stage):
         begun_anew.connect(clean=True)
         listener.get(3)
         expected += ["short session", "begun anew"]
-    patient, slow = client("patient", 1), client("slow", 1)
+    patient, slow = client("patient", DELAY), client("slow", DELAY)
     cut_at = time.monotonic()
     patient.cut()
     slow.cut()
     equal(patient.connect()[0], True, "session present")
     listener.get(len(expected) + 1)
     waited = time.monotonic() - cut_at
-    if not 0.9 < waited < 3:
-        raise Failure(f"the will has waited for {waited:.1f} s instead of 1 s")
+    if waited < 0.9 * DELAY:
+        raise Failure(f"the will has waited for {waited:.1f} s instead of {DELAY} s")
     got = until_the_end(listener)
     equal([message.payload.decode() for message in got], [*expected, "slow"], "wills")
     for message in got:
@@ -493,8 +488,12 @@ def paho_shared(stage):
 def paho_expiry(stage):
     sleeper = reader(stage, "sleeper", "e/+", lasting=True)
     sleeper.disconnect()
-    # A message that is sent before the broker has read DISCONNECT is in flight, and does not expire [MQTT-4.3.3-7].
-    time.sleep(0.2)
+    # A message that is sent before the broker has read DISCONNECT is in flight, and does not expire [MQTT-4.3.3-7]. A second
+    # connection takes the session over, and is read to its end.
+    raw = stage.raw()
+    raw.connect(stage.version, "sleeper", clean=False, properties=b"\x11" + (600).to_bytes(4, "big"))
+    raw.send((0xE0, b""))
+    raw.rest()
     speaker = sender(stage)
     for topic, retain in ("e/1", False), ("r/1", True):
         for name, expiry in ("short", 1), ("long", 100), ("endless", None):
@@ -678,20 +677,20 @@ def paho_server_keep_alive(stage):
     "paho: a client that sends nothing for one and a half times the Server Keep Alive is disconnected",
     NEW,
     mosquitto="2.0.11 takes no less than 10 s",
-    max_keep_alive=1,
+    max_keep_alive=2,
 )
 def paho_silence(stage):
     idle = stage.client("idle")
-    equal(idle.connect()[1].ServerKeepAlive, 1, "Server Keep Alive")
+    equal(idle.connect()[1].ServerKeepAlive, 2, "Server Keep Alive")
     listener = reader(stage, "listener")
     silent = stage.raw()
-    silent.connect(stage.version, "silent")
     began = time.monotonic()
+    silent.connect(stage.version, "silent")
     if silent.rest() not in disconnect_bytes(0x8D):
         raise Failure("no DISCONNECT with 0x8D for the one who is silent")
     waited = time.monotonic() - began
-    if not 1.3 < waited < 2.5:
-        raise Failure(f"the silent client was disconnected after {waited:.1f} s instead of 1.5 s")
+    if waited < 2.9:
+        raise Failure(f"the silent client was disconnected after {waited:.1f} s instead of 3 s")
     equal((idle.disconnected, listener.disconnected), ([], []), "ends of those who send PINGREQ")
 
 

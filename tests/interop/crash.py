@@ -27,7 +27,7 @@ from crash_load import Guest, Member, Mosquitto, Ours, OursPublisher, PahoPublis
 from crash_load import PahoReader, Shots, WillClient  # noqa: E402
 from harness import HOST, Failure, Program, Proxy, build_broker, build_client, find_program, free_port  # noqa: E402
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 BETWEEN = 0.1, 0.8  # seconds between the start of the broker and the next kill
 WILL_DELAY = 2
 EXPIRY = 3
@@ -186,7 +186,7 @@ def settle(world):
             break
         if last != len(due):
             last, since = len(due), time.monotonic()
-        if time.monotonic() - since > WILL_DELAY + 6:
+        if time.monotonic() - since > WILL_DELAY + 20:
             return
         time.sleep(0.2)
     time.sleep(0.5)  # for what comes twice

@@ -53,14 +53,15 @@ class PahoClient(Client):
 
     def connect(self):
         said = properties("CONNECT", SessionExpiryInterval=self.expiry)
-        for _ in range(200):  # the broker may be down
+        give_up_at = time.monotonic() + PATIENCE
+        while True:  # the broker may be down
             try:
                 self.paho.connect(HOST, self.world.port, 60, clean_start=False, properties=said)
                 break
             except OSError:
+                if time.monotonic() > give_up_at:
+                    raise Failure(f"{self.name} cannot connect") from None
                 time.sleep(0.02)
-        else:
-            raise Failure(f"{self.name} cannot connect")
         self.paho.loop_start()
         self.wait(lambda: self.connections, "CONNACK")
 
@@ -99,9 +100,9 @@ class PahoClient(Client):
                 raise Failure(f"{self.name}: waited {PATIENCE:.0f} s in vain for {what}")
 
     def wait_a_while(self, condition):
-        """Waits for something that may not happen, for some seconds."""
+        """Waits for something that may not happen."""
         with self.changed:
-            self.changed.wait_for(condition, 5)
+            self.changed.wait_for(condition, 30)
 
     def close(self):
         self.paho.on_disconnect = None

@@ -96,6 +96,16 @@ class Client:
         self.paho.loop_start()
         return self
 
+    def go_on(self):
+        """Runs the loop of a client that has no thread, and connects again after a cut. Returns whether there is a connection.
+
+        Only then may messages be published: paho sends a message that is published just before CONNACK ahead of its
+        retransmissions. For the same reason it has no thread.
+        """
+        if self.paho.loop(0.001) != 0:
+            self.paho.reconnect()
+        return self.paho.is_connected()
+
     def connect(self, clean=None, port=None, refused=None):
         """Connects, and returns whether a session is present, and the properties."""
         count = len(self.connected)

@@ -45,6 +45,7 @@ OLD = ("3.1.1",)
 NEW = ("5.0",)
 MOSQUITTO = {"3.1": "mqttv31", "3.1.1": "mqttv311", "5.0": "mqttv5"}
 TICK = 40  # milliseconds
+DELAY = 3  # seconds of a will, in which a busy machine connects again
 CHECKS = []
 
 
@@ -285,7 +286,7 @@ def will(stage):
 def delayed_will(stage):
     names = ("patient", "slow", "explicit")
     clients = {name: stage.client(name, lasting=True) for name in names}
-    delays = {"patient": 1, "slow": 1, "explicit": 0}
+    delays = {"patient": DELAY, "slow": DELAY, "explicit": 0}
     for name, client in clients.items():
         client.paho.will_set(f"will/{name}", name, properties=properties("WILLMESSAGE", WillDelayInterval=delays[name]))
         client.connect()
@@ -297,8 +298,8 @@ def delayed_will(stage):
     equal(clients["patient"].connect()[0], True, "session present")
     equal(stage.wills(2)[1], "slow\twill/slow\t0\tslow", "the delayed will")
     waited = time.monotonic() - cut_at
-    if not 0.9 < waited < 2:
-        raise Failure(f"the will has waited for {waited:.1f} s instead of 1 s")
+    if waited < 0.9 * DELAY:
+        raise Failure(f"the will has waited for {waited:.1f} s instead of {DELAY} s")
     time.sleep(0.3)
     equal(len(stage.server.out), 3, "lines: the first, and two wills")
 
@@ -388,24 +389,23 @@ def cuts(stage):
     proxies = {}
     for qos in 1, 2:
         proxies[qos] = stage.proxy(cut, f"{stage.seed} {stage.version} {qos}")
-        client = stage.client(f"cut-{qos}", lasting=True, reconnect_on_failure=True)
+        client = stage.client(f"cut-{qos}", lasting=True)
         client.connect()  # not through the proxy, to create a session with a subscription
         client.subscribe(f"cut/{qos}", qos)
         client.disconnect()
-        client.paho.reconnect_delay_set(0.01, 0.05)
-        client.begin(port=proxies[qos].port)
-        sent = 0
-        give_up_at = time.monotonic() + 30
-        while not proxies[qos].is_through() or sent < count:
+        client.open(port=proxies[qos].port)
+        sent, arrived = 0, 0
+        give_up_at = time.monotonic() + 5 * PATIENCE
+        while not (proxies[qos].is_through() and count <= sent == len(client.published) == arrived):
+            is_connected = client.go_on()
+            arrived = len(set(client.payloads(f"cut/{qos}")))
             if time.monotonic() > give_up_at:
-                raise Failure(f"too slow: {proxies[qos].cuts} cuts, {proxies[qos].connections} connections")
-            if sent - len(client.published) < 15:
+                made = f"{proxies[qos].cuts} cuts, {proxies[qos].connections} connections"
+                raise Failure(f"{sent} messages sent, {len(client.published)} acknowledged, {arrived} arrived; {made}")
+            is_wanted = sent < count or not proxies[qos].is_through()
+            if is_connected and is_wanted and sent - len(client.published) < 15:
                 client.publish(f"cut/{qos}", str(sent), qos)
                 sent += 1
-            else:
-                time.sleep(0.002)
-        client.wait(lambda: len(client.published) == sent, "acknowledgements")
-        client.wait(lambda: len(set(client.payloads(f"cut/{qos}"))) == sent, f"{sent} messages")
         got = client.payloads(f"cut/{qos}")
         if qos == 2:
             equal(got, [str(number) for number in range(sent)], "messages of QoS 2")
@@ -473,7 +473,7 @@ def own_publisher(stage):
 
 @check("a session ends with its connection, or when its expiry interval has passed", NEW)
 def expiry(stage):
-    for expiry, pause, expected in (None, 0, False), (600, 0.1, True), (1, 1.5, False), (1, 0.3, True):
+    for expiry, pause, expected in (None, 0, False), (600, 0.1, True), (1, 1.5, False), (30, 0.3, True):
         client = stage.client(f"expiry-{expiry}-{pause}", lasting=True, expiry=expiry)
         equal(client.connect()[0], False, "session present at first")
         client.subscribe("clock", 1)
@@ -511,22 +511,22 @@ def clean_session(stage):
 
 @check("a silent client is disconnected, and an idle one is not", ALL)
 def keep_alive(stage):
-    idle = stage.client("idle", keep_alive=1)
+    idle = stage.client("idle", keep_alive=2)
     idle.connect()
     name = {"3.1": b"\0\6MQIsdp\3", "3.1.1": b"\0\4MQTT\4", "5.0": b"\0\4MQTT\5"}[stage.version]
     connect = name + b"\x02\0\1" + (b"\0" if stage.version == "5.0" else b"") + b"\0\6silent"
     with socket.create_connection((HOST, stage.port), PATIENCE) as silent:
-        silent.sendall(bytes([0x10, len(connect)]) + connect)
         began, received = time.monotonic(), b""
+        silent.sendall(bytes([0x10, len(connect)]) + connect)
         while piece := silent.recv(100):
             received += piece
         waited = time.monotonic() - began
-    if not 1.3 < waited < 2.5:
+    if waited < 1.4:
         raise Failure(f"the silent client was disconnected after {waited:.1f} s instead of 1.5 s")
     if stage.version == "5.0" and not received.endswith(b"\xe0\1\x8d") and not received.endswith(b"\xe0\2\x8d\0"):
         raise Failure(f"no DISCONNECT with Keep Alive timeout: {received!r}")
     stage.log_has("silent: nothing has arrived for one and a half times the keep-alive interval")
-    time.sleep(max(0, began + 2.2 - time.monotonic()))
+    time.sleep(max(0, began + 3.2 - time.monotonic()))
     equal(idle.disconnected, [], "ends of the idle connection")
 
 
@@ -550,10 +550,14 @@ def idle(stage):
                 deaf.sendall(bytes([len(message) // 128 // 128]) + message)
         except TimeoutError:
             pass  # the server takes no more of its input
-        used = cpu_seconds(stage.server)
-        time.sleep(1)
-        used = cpu_seconds(stage.server) - used
-        if used > 0.05:
+        # On a busy machine it may still have something to do.
+        for _ in range(20):
+            used = cpu_seconds(stage.server)
+            time.sleep(1)
+            used = cpu_seconds(stage.server) - used
+            if used <= 0.05:
+                break
+        else:
             raise Failure(f"the server has computed for {used:.2f} s of one in which there was nothing to do")
         kept.connect()  # the server still answers
     stage.server.process.terminate()

@@ -95,7 +95,7 @@ impl Driver {
         let clock = self.clock();
         while clock.now() < end && !self.shared.lock().is_leaving() {
             self.commit()?;
-            park(Some(end), &clock);
+            self.shared.wait(Some(end), |deadline| park(deadline, &clock));
         }
         Ok(())
     }
@@ -106,13 +106,12 @@ impl Driver {
 
     /// Runs one connection from its beginning to its end.
     fn converse(&mut self) -> End {
-        if self.shared.lock().is_leaving() {
+        if !self.shared.lock().begin_to_connect() {
             return End::given_up(Close::Requested, false);
         }
         let clock = self.clock();
-        self.shared.lock().set_connecting(true);
         let transport = (self.connect)();
-        self.shared.lock().set_connecting(false);
+        self.shared.lock().has_connected();
         let mut link = match transport.and_then(|transport| Link::new(transport, clock)) {
             Ok(link) => link,
             Err(error) => return End::lost(&error),
@@ -147,6 +146,8 @@ impl Driver {
             if close.is_none() && !state.is_full() && state.session.takes_input() {
                 lost = link.receive();
                 close = self.take_actions(&mut state, link, &clock);
+            } else if close.is_none() && !state.is_full() {
+                lost = link.write_error();
             }
             let is_full = state.is_full();
             drop(state);
@@ -164,7 +165,7 @@ impl Driver {
             drop(state);
             match lost {
                 Some(error) if !is_full => return End::lost(&error),
-                _ => link.wait(deadline),
+                _ => shared.wait(deadline, |deadline| link.wait(deadline)),
             }
         }
     }

@@ -50,7 +50,7 @@ pub struct FileStore {
     /// What was stored when the directory was opened, until it is loaded.
     pairs: Pairs,
     /// Locks the directory until it is closed.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl FileStore {
@@ -168,23 +168,37 @@ fn invalid(text: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, text)
 }
 
+/// A file that belongs to this process alone.
+#[derive(Debug)]
+#[cfg_attr(not(unix), allow(dead_code, reason = "to close the file is enough"))]
+struct Lock(File);
+
+/// Unlocks the file. To close it is not enough: a process that another thread has just started has it, too, until its program is
+/// loaded.
+#[cfg(unix)]
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock); // otherwise the lock ends with the file
+    }
+}
+
 /// Locks a file for this process alone, which the system ends with the process.
 #[cfg(unix)]
-fn lock(path: &Path) -> io::Result<File> {
+fn lock(path: &Path) -> io::Result<Lock> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Opens a file that no other process can open meanwhile.
 #[cfg(windows)]
-fn lock(path: &Path) -> io::Result<File> {
+fn lock(path: &Path) -> io::Result<Lock> {
     use std::os::windows::fs::OpenOptionsExt;
 
     /// The error of a file that another process has opened: ERROR_SHARING_VIOLATION.
     const SHARING_VIOLATION: i32 = 32;
     let file = OpenOptions::new().write(true).create(true).truncate(false).share_mode(0).open(path);
-    file.map_err(|error| match error.raw_os_error() {
+    file.map(Lock).map_err(|error| match error.raw_os_error() {
         Some(SHARING_VIOLATION) => ErrorKind::WouldBlock.into(),
         _ => error,
     })

@@ -103,12 +103,17 @@ struct Halves {
     is_writing: bool,
     /// Why nothing more is written, and since when.
     write_error: Option<(io::Error, Instant)>,
+    /// Whether the owner was woken because that was a while ago.
+    has_lingered: bool,
     /// Whether received bytes are dropped, because the connection is about to end.
     discards: bool,
     /// Whether nothing is written any more: the writer is dropped.
     is_written: bool,
     /// Whether the owner has ended the connection.
     is_closed: bool,
+    /// Whether the owner was woken since it last waited. Other code that waits on its thread, for example on a channel, may use
+    /// up the `unpark`.
+    has_news: bool,
 }
 
 impl Halves {
@@ -123,6 +128,12 @@ impl Halves {
 impl Shared {
     fn halves(&self) -> MutexGuard<'_, Halves> {
         self.halves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the owner.
+    fn wake_owner(&self, halves: &mut Halves) {
+        halves.has_news = true;
+        self.owner.unpark();
     }
 }
 
@@ -194,6 +205,20 @@ impl Link {
         let late = |(_, at): &&(io::Error, Instant)| self.shared.clock.now() >= *at + LINGER;
         let write_error = halves.write_error.as_ref().filter(late).map(|(error, _)| error);
         halves.end.as_ref().or(write_error).map(copy)
+    }
+
+    /// Returns why nothing more is written, once the writer has failed. A session that takes no input before more of its output
+    /// is written is lost then, whatever the reader still returns.
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::ServerSession;
+    /// # use mqtt_sansio_std::Link;
+    /// fn receive(link: &mut Link, session: &ServerSession) -> Option<std::io::Error> {
+    ///     if session.takes_input() { link.receive() } else { link.write_error() }
+    /// }
+    /// ```
+    pub fn write_error(&self) -> Option<io::Error> {
+        self.shared.halves().write_error.as_ref().map(|(error, _)| copy(error))
     }
 
     /// Returns the received bytes that were not taken.
@@ -269,8 +294,17 @@ impl Link {
     /// # }
     /// ```
     pub fn wait(&self, deadline: Option<Instant>) {
-        let failed_at = self.shared.halves().write_error.as_ref().map(|(_, at)| *at + LINGER);
-        park([deadline, failed_at].into_iter().flatten().min(), &self.shared.clock);
+        let halves = self.shared.halves();
+        // An owner that does not receive at that time is not woken for it again and again.
+        let lingers = halves.write_error.as_ref().filter(|_| !halves.has_lingered);
+        let lingers_until = lingers.map(|(_, at)| *at + LINGER);
+        let at_once = halves.has_news.then_some(Instant::EPOCH);
+        drop(halves);
+        park([deadline, lingers_until, at_once].into_iter().flatten().min(), &self.shared.clock);
+        let has_lingered = lingers_until.is_some_and(|until| self.shared.clock.now() >= until);
+        let mut halves = self.shared.halves();
+        halves.has_news = false; // the caller looks at everything now
+        halves.has_lingered |= has_lingered;
     }
 
     /// Writes the rest of the output, for at most a second. `write` calls [`write`](Self::write) with the output of the
@@ -380,7 +414,7 @@ fn read(mut reader: impl Read, shared: &Shared) {
             Err(error) if is_passing(&error) => continue,
             Err(error) => halves.end = Some(error),
         }
-        shared.owner.unpark();
+        shared.wake_owner(&mut halves);
         while halves.input.len() >= INPUT_LIMIT && !halves.is_closed && !halves.discards {
             halves = shared.room.wait(halves).unwrap_or_else(PoisonError::into_inner);
         }
@@ -413,7 +447,7 @@ fn write(mut writer: impl Write, shared: &Shared) {
             Ok(count) => halves.count(count),
             Err(error) => halves.write_error = Some((error, shared.clock.now())),
         }
-        shared.owner.unpark();
+        shared.wake_owner(&mut halves);
         if halves.write_error.is_some() {
             break;
         }
@@ -440,9 +474,8 @@ fn write_all(writer: &mut impl Write, mut bytes: &[u8], shared: &Shared) -> io::
         if halves.is_closed {
             return Ok(0);
         }
-        drop(halves);
         if written > 0 {
-            shared.owner.unpark();
+            shared.wake_owner(&mut halves);
         }
     }
 }

@@ -164,6 +164,8 @@ fn converse(link: &mut Link, session: &mut ServerSession, clock: &StdClock, serv
         if close.is_none() && session.takes_input() {
             lost = link.receive();
             close = take_actions(link, session, clock, service);
+        } else if close.is_none() {
+            lost = link.write_error();
         }
         let next = service.advance(clock.now(), session);
         link.write(session.transmit());

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use mqtt_sansio::client::{ClientSession, Connected, Resumption, SubscribeError};
 use mqtt_sansio::codec::Disconnect;
-use mqtt_sansio::{DisconnectError, Outcome, OwnedOutcome, StdClock, Token, Version};
+use mqtt_sansio::{DisconnectError, Instant, Outcome, OwnedOutcome, StdClock, Token, Version};
 
 use crate::error::Ended;
 use crate::event::Event;
@@ -25,6 +26,9 @@ pub(crate) struct Shared {
     done: Condvar,
     /// The driving thread.
     driver: OnceLock<Thread>,
+    /// Whether the driving thread was woken since it last waited. A store or an authenticator that waits on that thread, for
+    /// example on a channel, may use up the `unpark`.
+    is_woken: AtomicBool,
 }
 
 pub(crate) struct State {
@@ -83,6 +87,7 @@ impl Shared {
             arrived: Condvar::new(),
             done: Condvar::new(),
             driver: OnceLock::new(),
+            is_woken: AtomicBool::new(false),
         })
     }
 
@@ -97,9 +102,17 @@ impl Shared {
 
     /// Wakes the driving thread.
     pub(crate) fn wake(&self) {
+        self.is_woken.store(true, Ordering::Release);
         if let Some(driver) = self.driver.get() {
             driver.unpark();
         }
+    }
+
+    /// Lets the driving thread wait until the deadline, or not at all if it was woken meanwhile.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, wait: impl FnOnce(Option<Instant>)) {
+        let is_woken = self.is_woken.load(Ordering::Acquire);
+        wait(if is_woken { Some(Instant::EPOCH) } else { deadline });
+        self.is_woken.swap(false, Ordering::AcqRel); // the driving thread looks at everything now
     }
 
     /// Waits until an operation has its outcome or the client has ended.
@@ -221,8 +234,17 @@ impl State {
         !self.has_ended && !self.is_connecting
     }
 
-    pub(crate) const fn set_connecting(&mut self, is_connecting: bool) {
-        self.is_connecting = is_connecting;
+    /// Notes that the driving thread waits for a transport from now on. Returns whether it may: a client that is about to end
+    /// opens no connection. Both are one step, since [`Client::disconnect`](crate::Client::disconnect) waits for a client that
+    /// does not connect.
+    pub(crate) const fn begin_to_connect(&mut self) -> bool {
+        self.is_connecting = !self.is_leaving;
+        self.is_connecting
+    }
+
+    /// Notes that the attempt to connect is over.
+    pub(crate) const fn has_connected(&mut self) {
+        self.is_connecting = false;
     }
 
     /// Makes the client disconnect and end.

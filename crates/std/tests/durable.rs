@@ -3,8 +3,12 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 mod peer;
 
@@ -101,16 +105,65 @@ fn a_store_that_fails_ends_the_client() {
     assert_eq!(client.check(), Err(Ended));
 }
 
+/// A store that waits for another thread while it stores: that uses up the wake-ups of the driving thread.
+struct Waiting {
+    entered: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl Store for Waiting {
+    fn load(&mut self) -> io::Result<Pairs> {
+        Ok(Pairs::default())
+    }
+
+    fn commit(&mut self, _: &Batch) -> io::Result<()> {
+        let _ = self.entered.send(());
+        let _ = self.go_on.recv(); // this may use up a wake-up
+        thread::park_timeout(Duration::ZERO); // and this does
+        Ok(())
+    }
+}
+
+/// A command that is given while the store waits is not forgotten.
+#[test]
+fn a_command_during_a_commit_is_not_lost() {
+    const PATIENCE: Duration = Duration::from_secs(120);
+    let config = ClientConfig { min_backoff: 3600, max_backoff: 3600, ..config() };
+    let ((entered, commits), (release, go_on)) = (channel(), channel());
+    let (client, mut events) = Builder::new(config)
+        .store(Waiting { entered, go_on })
+        .connect(|| Err(ErrorKind::ConnectionRefused.into()))
+        .unwrap();
+    commits.recv().unwrap(); // the first attempt is stored
+    release.send(()).unwrap();
+    assert!(matches!(events.next_within(PATIENCE), Some(Event::Closed(_))));
+    let _pending = client.try_publish(&Message::new("t", "1").qos(QoS::AtLeastOnce)).unwrap();
+    commits.recv().unwrap();
+    let leaving = client.clone();
+    thread::spawn(move || leaving.disconnect());
+    while client.check().is_ok() {
+        thread::yield_now();
+    }
+    drop(release);
+    assert!(matches!(events.next_within(PATIENCE), Some(Event::Closed(closed)) if closed.retry_after.is_none()));
+    assert!(events.next_within(PATIENCE).is_none());
+}
+
 /// A directory that is removed at the end of its test.
 struct Directory(PathBuf);
 
 impl Directory {
     fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("mqtt-sansio-std-{}-{number}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
+        // A process that was killed may have had the same identifier, and may have left a directory.
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("mqtt-sansio-std-{}-{number}", std::process::id()));
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                created => break created.map(|()| Self(path)).unwrap(),
+            }
+        }
     }
 
     fn file(&self) -> PathBuf {
@@ -175,6 +228,24 @@ fn a_directory_is_read_again() {
     assert_eq!(error.kind(), ErrorKind::InvalidData);
     assert!(error.to_string().contains("is damaged"), "{error}");
     assert_eq!(fs::read(directory.file()).unwrap(), damaged);
+}
+
+/// A store that is dropped has released its directory, although other threads start processes, which share the open files for a
+/// moment.
+#[cfg(unix)]
+#[test]
+fn a_directory_is_released_while_processes_are_started() {
+    let (directory, is_over) = (Directory::new(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                assert!(Command::new("true").status().unwrap().success());
+            }
+        });
+        let refused = (0..300).filter_map(|_| FileStore::open(&directory.0).err()).next();
+        is_over.store(true, Ordering::Relaxed);
+        assert!(refused.is_none(), "{refused:?}");
+    });
 }
 
 /// A long file is replaced by a snapshot, which contains the same session.

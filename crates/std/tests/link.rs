@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
 
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::{AbandonReason, Message, Outcome, QoS, StdClock};
@@ -65,4 +67,42 @@ fn bytes_that_may_have_arrived_count_as_written() {
     let lost = Action::Done { token, outcome: Outcome::Abandoned(AbandonReason::Session) };
     assert_eq!(client.poll_timeout(clock.now()), Some(lost));
     drop(go_on);
+}
+
+/// Reads what is sent to it, and says before each read that what was read before is handed over.
+struct Announced(Sender<()>, Receiver<u8>);
+
+impl Read for Announced {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let _ = self.0.send(());
+        let Ok(byte) = self.1.recv() else { return Ok(0) };
+        buffer[0] = byte;
+        Ok(1)
+    }
+}
+
+/// The owner waits for something else after the link has woken it: the link knows that it has input to process.
+#[test]
+fn a_wake_up_that_other_code_has_used_up_is_not_lost() {
+    const PATIENCE: Duration = Duration::from_secs(120);
+    let (clock, (read, reads), (send, bytes)) = (StdClock::new(), channel(), channel());
+    let mut link = Link::new(Transport::new(Announced(read, bytes), io::sink()), clock).unwrap();
+    for byte in 0..10 {
+        reads.recv().unwrap();
+        send.send(byte).unwrap();
+        reads.recv().unwrap(); // this may use up the wake-up
+        thread::park_timeout(Duration::ZERO); // and this does
+        let begin = clock.now();
+        link.wait(Some(begin + PATIENCE));
+        assert!(clock.now() < begin + PATIENCE, "the link does not wait");
+        assert!(link.receive().is_none());
+        assert_eq!(link.input(), [byte]);
+        link.keep(0);
+        send.send(byte).unwrap();
+        link.wait(None);
+        while link.receive().is_none() && link.input().is_empty() {
+            link.wait(None);
+        }
+        link.keep(0);
+    }
 }

@@ -1,9 +1,11 @@
 //! The loop of a server, with this crate's own client at the other end.
 
-use std::io::pipe;
+use std::io::{self, ErrorKind, Read, Write, pipe};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use mqtt_sansio::client::{Authentication, ClientConfig};
 use mqtt_sansio::codec::{Auth, ConnAckReasonCode, Connect, SubAckReasonCode};
@@ -107,6 +109,46 @@ fn a_session_on_two_connections() {
     assert_eq!(later.as_deref(), Some(&b"later"[..]));
     client.disconnect();
     assert!(second.join().unwrap().session.is_some());
+}
+
+/// A client that asks and asks.
+struct Asking(Vec<u8>);
+
+impl Read for Asking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = buffer.len().min(self.0.len());
+        buffer[..count].copy_from_slice(&self.0.drain(..count).collect::<Vec<_>>());
+        Ok(count)
+    }
+}
+
+/// A transport that takes so many bytes.
+struct Breaking(usize);
+
+impl Write for Breaking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(self.0);
+        self.0 -= count;
+        if count == 0 { Err(ErrorKind::BrokenPipe.into()) } else { Ok(count) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A client is gone whose answers have grown so many that its input is not taken any more: the connection ends.
+#[test]
+fn a_client_that_does_not_take_its_answers_and_is_gone() {
+    const PATIENCE: Duration = Duration::from_secs(120);
+    let connect = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01a";
+    let pings = b"\xc0\x00".repeat(1 << 20);
+    let transport = Transport::new(Asking([&connect[..], &pings].concat()), Breaking(1));
+    let (done, is_done) = channel();
+    thread::spawn(move || drop(done.send(serve(transport, Arc::default(), &StdClock::new(), &mut Echo::default()))));
+    let served = is_done.recv_timeout(PATIENCE).expect("the connection ends").unwrap();
+    assert_eq!(served.reason, io::Error::from(ErrorKind::BrokenPipe).to_string());
+    assert!(served.session.is_some());
 }
 
 /// The decisions about a client: refused, undecided, and challenged.

@@ -100,11 +100,10 @@ impl Client {
         loop {
             match self.try_publish(&message) {
                 Err(error) if error.is_full() => self.shared().room.notified().await,
-                Ok(completion) => {
-                    self.shared().room.notify_one(); // there may be room for the next who waits, too
-                    return Ok(completion);
+                result => {
+                    self.shared().room.notify_one(); // there may be room for the next task that waits, also after an error
+                    return result;
                 }
-                Err(error) => return Err(error),
             }
         }
     }
@@ -270,11 +269,10 @@ impl Client {
             })?;
             match given {
                 Err(client::SubscribeError::QueueFull) => self.shared().room.notified().await,
-                Err(error) => return Err(error.into()),
-                Ok(token) => {
-                    let completion = self.completion(token);
-                    self.shared().room.notify_one();
-                    return Ok(completion.await?);
+                result => {
+                    let completion = result.map(|token| self.completion(token));
+                    self.shared().room.notify_one(); // as above
+                    return Ok(completion?.await?);
                 }
             }
         }

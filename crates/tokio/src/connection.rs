@@ -67,6 +67,11 @@ impl<'d, S: AsyncRead + AsyncWrite + Unpin> Connection<'d, S> {
                 }
                 has_progress |= self.pipe.has_unreported();
             }
+            if step.is_held
+                && let Some(error) = self.write_error.take()
+            {
+                return Poll::Ready(Err(error)); // nothing will be read any more
+            }
             if step.reads && self.read_error.is_none() {
                 match self.pipe.poll_read(cx) {
                     Poll::Pending => {}

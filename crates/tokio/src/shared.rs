@@ -43,6 +43,8 @@ pub(crate) struct Step {
     pub(crate) reads: bool,
     /// Whether received bytes wait until the application takes events.
     pub(crate) is_withheld: bool,
+    /// Whether the session takes no input before more of its output is written.
+    pub(crate) is_held: bool,
     /// When the next step is due even if nothing happens.
     pub(crate) deadline: Option<Instant>,
 }
@@ -171,17 +173,20 @@ impl Shared {
         let now = self.clock.now();
         let mut state = self.lock();
         state.set_driver(waker);
-        let mut close = None;
-        for _ in 0..BATCH {
-            match state.session.poll_timeout(now) {
-                Some(action) => close = close.or(state.handle(now, action, &Bytes::new(), wakers)),
-                None => break,
-            }
+        let (mut close, mut count) = (None, 0);
+        while count < BATCH
+            && let Some(action) = state.session.poll_timeout(now)
+        {
+            close = close.or(state.handle(now, action, &Bytes::new(), wakers));
+            count += 1;
+        }
+        if count == BATCH {
+            waker.wake_by_ref(); // there may be more
         }
         state.collect_changes();
         let deadline = state.session.deadline();
         self.release(state, wakers);
-        Step { close, has_more: false, reads: false, is_withheld: false, deadline }
+        Step { close, has_more: false, reads: false, is_withheld: false, is_held: false, deadline }
     }
 
     /// Makes one step of a connection: gives received bytes to the session, handles its actions, and takes its output.
@@ -195,7 +200,8 @@ impl Shared {
         let mut state = self.lock();
         state.set_driver(waker);
         pipe.report(state.session.transmit());
-        let mut step = Step { close: None, has_more: true, reads: false, is_withheld: false, deadline: None };
+        let mut step =
+            Step { close: None, has_more: true, reads: false, is_withheld: false, is_held: false, deadline: None };
         let input = if pipe.has_input() { pipe.take_input() } else { Bytes::new() };
         let mut rest = &input[..];
         let mut has_room = true;
@@ -221,7 +227,9 @@ impl Shared {
         }
         state.collect_changes();
         pipe.fill(state.session.transmit());
-        step.reads = has_room && !step.has_more && state.session.takes_input();
+        let may_read = has_room && !step.has_more;
+        step.reads = may_read && state.session.takes_input();
+        step.is_held = may_read && !step.reads;
         step.is_withheld = !has_room && rest > 0;
         step.deadline = state.session.deadline();
         self.release(state, wakers);

@@ -16,7 +16,7 @@ use mqtt_sansio_tokio::{
     Client, ConnectionError, Decision, Driver, Event, Events, ServerEvent, accept, connect, tcp, tls, unix, websocket,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, duplex};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite;
@@ -80,7 +80,9 @@ async fn an_address_without_a_port_is_named_in_the_error() {
 
 #[tokio::test]
 async fn an_address_without_a_server_is_named_in_the_error() {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap(); // nothing listens there any more
+    let reserved = TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = reserved.local_addr().unwrap(); // nothing can listen there meanwhile
     let error = tcp(address.to_string())().await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     assert!(error.to_string().starts_with(&format!("{address}: ")), "{error}");
@@ -93,7 +95,8 @@ async fn an_address_without_a_server_is_named_in_the_error() {
 #[tokio::test]
 async fn over_a_unix_socket() {
     let folder = std::env::temp_dir().join(format!("mqtt-sansio-tokio-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let _ = std::fs::remove_dir_all(&folder); // of a process with the same identifier that was killed
+    std::fs::create_dir(&folder).unwrap();
     let path = folder.join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     let client = converse(connect(config(), unix(&path)));

@@ -8,7 +8,7 @@
 mod example;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -28,10 +28,15 @@ struct Directory(PathBuf);
 impl Directory {
     fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("std_client-data-{}-{number}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
+        // A process that was killed may have had the same identifier, and may have left a directory.
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("std_client-data-{}-{number}", std::process::id()));
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                created => break created.map(|()| Self(path)).unwrap(),
+            }
+        }
     }
 
     fn name(&self) -> &str {
@@ -109,9 +114,12 @@ impl Peer {
                 return text;
             }
             let mut piece = [0; 4096];
-            match self.socket.read(&mut piece).unwrap() {
-                0 => return "the end".into(),
-                count => self.input.extend_from_slice(&piece[..count]),
+            match self.socket.read(&mut piece) {
+                Ok(0) => return "the end".into(),
+                Ok(count) => self.input.extend_from_slice(&piece[..count]),
+                // A read with a timeout is not restarted after a signal, for example when the process is stopped and continued.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("nothing arrives from the client: {error}"),
             }
         }
     }

@@ -78,11 +78,12 @@ fn address_in_use_is_named() {
 fn signal_disconnects_the_clients() {
     for signal in ["INT", "TERM"] {
         let (server, address) = start(&[]);
+        // The server accepts one connection after another: it has this one before it answers the others.
+        let mut silent = connect(&address, b"");
         let mut new = connect(&address, CONNECT_5);
         expect(&mut new, &[0x20]);
         let mut old = connect(&address, CONNECT_311);
         expect(&mut old, b"\x20\x02\x00\x00");
-        let mut silent = connect(&address, b"");
         for connected in ["a: connected", "b: connected"] {
             server.wait_for_error(connected.split_once(": ").unwrap().1);
         }
@@ -107,7 +108,8 @@ fn second_signal_ends_at_once() {
     let _client = connect(&address, CONNECT_5);
     server.wait_for_error("connected with MQTT 5.0");
     server.signal_twice();
-    assert_eq!(server.end().status.signal(), Some(15));
+    let signal = server.end().status.signal();
+    assert!(matches!(signal, Some(2 | 15)), "{signal:?}: one of the two, whichever the program has seen last");
 }
 
 #[test]

@@ -29,6 +29,9 @@ use crate::tests::{PATIENCE, limits, listen};
 /// The pause after an attempt to write to a full disk.
 const RETRY: Duration = Duration::from_millis(1);
 
+/// How long changes wait for which no client waits.
+const LINGER: Duration = Duration::from_millis(100);
+
 type End = JoinHandle<Result<(), StoreError>>;
 
 /// Runs a test with a broker on a database in a file, and closes the database.
@@ -36,11 +39,12 @@ fn with<F: Future<Output = ()>>(
     file: &(impl DatabaseFile + Clone),
     test: impl FnOnce(SocketAddr, End) -> F,
 ) -> Result<(), StoreError> {
-    with_store(RedbStore::open_file(file.clone())?, file.path(), test)
+    with_store(RedbStore::open_file(file.clone())?, LINGER, file.path(), test)
 }
 
 fn with_store<F: Future<Output = ()>>(
     store: impl Store,
+    linger: Duration,
     path: &Path,
     test: impl FnOnce(SocketAddr, End) -> F,
 ) -> Result<(), StoreError> {
@@ -48,7 +52,7 @@ fn with_store<F: Future<Output = ()>>(
     let clock = StdClock::new();
     let access = Access::new(Rights::default());
     let broker = restore(&store, path, BrokerConfig::new(Secret::new([7; 16])), access, clock.now())?;
-    let committer = Committer::start_with(store, Sync::Always, RETRY).unwrap();
+    let committer = Committer::start_with(store, Sync::Always, linger, RETRY).unwrap();
     let driver = Rc::new(Driver::durable(broker, limits(), clock, committer));
     let run = async {
         let end = tokio::task::spawn_local(Driver::run(Rc::clone(&driver)));
@@ -300,7 +304,8 @@ fn a_message_at_a_time_costs_a_commit_each() {
     const COUNT: usize = 50;
     let (file, commits) = (BadFile::new(), Arc::new(AtomicUsize::new(0)));
     let store = Counted { store: RedbStore::open_file(file.clone()).unwrap(), commits: Arc::clone(&commits) };
-    with_store(store, file.path(), async |address, _| {
+    // Nothing is committed because time has passed.
+    with_store(store, Duration::from_secs(3600), file.path(), async |address, _| {
         let mut reader = Client::subscriber("reader", "load");
         reader.run(address, |it| it.done == 1).await;
         reader.session.closed(NOW);

@@ -141,6 +141,7 @@ pub(crate) struct Committer<B> {
 
 struct Shared<B> {
     sync: Sync,
+    linger: Duration,
     /// The pause between two attempts to write to a disk that is full.
     retry: Duration,
     queue: Mutex<Queue<B>>,
@@ -172,13 +173,15 @@ impl<B: Batch> Committer<B> {
     ///
     /// The system has no more threads.
     pub(crate) fn start(store: impl Store, sync: Sync) -> io::Result<Self> {
-        Self::start_with(store, sync, RETRY)
+        Self::start_with(store, sync, sync.linger(), RETRY)
     }
 
-    /// Starts the thread, with a pause between two attempts to write to a disk that is full.
-    pub(crate) fn start_with(store: impl Store, sync: Sync, retry: Duration) -> io::Result<Self> {
+    /// Starts the thread, with the time that changes may [linger](Self::linger), and a pause between two attempts to write to a
+    /// disk that is full.
+    pub(crate) fn start_with(store: impl Store, sync: Sync, linger: Duration, retry: Duration) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             sync,
+            linger,
             retry,
             queue: Mutex::new(Queue { batches: Vec::new(), since: None, is_closed: false, failure: None, waker: None }),
             changed: Condvar::new(),
@@ -209,7 +212,7 @@ impl<B: Batch> Committer<B> {
     /// Returns how long changes that no packet waits for are to gather in the broker. With [`Sync::Every`] this is a part of the
     /// time after which they are on the disk.
     pub(crate) fn linger(&self) -> Duration {
-        self.shared.sync.linger()
+        self.shared.linger
     }
 
     /// Hands over a batch. Batches that wait together are committed together.
@@ -327,7 +330,7 @@ impl<B: Batch> Shared<B> {
             };
             let wait = match self.sync {
                 Sync::Every(interval) if !queue.is_closed && self.size.load(Ordering::Relaxed) < FULL => {
-                    interval.saturating_sub(self.sync.linger()).saturating_sub(since.elapsed())
+                    interval.saturating_sub(self.linger).saturating_sub(since.elapsed())
                 }
                 Sync::Every(_) | Sync::Always => Duration::ZERO,
             };

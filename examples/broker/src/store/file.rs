@@ -36,7 +36,7 @@ pub(crate) trait DatabaseFile: Send + 'static {
 /// A file in a directory of the file system. The directory is locked for as long as this lives.
 pub(crate) struct Disk {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Disk {
@@ -74,7 +74,15 @@ impl Disk {
             }
             Err(error) => return Err(at(&path)(error)),
         }
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
+    }
+}
+
+/// Unlocks the directory. To close the file is not enough: a process that another thread has just started has it, too, until its
+/// program is loaded.
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = self.lock.unlock(); // otherwise the lock ends with the file
     }
 }
 

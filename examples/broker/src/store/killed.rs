@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::Store as _;
 use super::committer::{Committer, Sync};
@@ -68,7 +70,25 @@ fn what_was_reported_survives_a_kill() {
 
 #[test]
 fn what_may_be_late_is_there_as_a_whole_after_a_kill() {
-    assert!(kill_often(Sync::Every(std::time::Duration::from_millis(50))), "otherwise this shows nothing");
+    kill_often(Sync::Every(Duration::from_millis(50))); // some of it is there, or none, or all
+    assert!(kill_often(Sync::Every(Duration::from_secs(3600))), "what was reported early is not there yet");
+}
+
+/// The directory is free once its database is closed, although other threads start processes, which share the open files for a
+/// moment.
+#[test]
+fn a_directory_is_released_while_processes_are_started() {
+    let (dir, is_over) = (TempDir::new(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                assert!(Command::new("true").status().unwrap().success());
+            }
+        });
+        let error = (0..100).find_map(|_| RedbStore::open(dir.path()).and_then(RedbStore::close).err());
+        is_over.store(true, Ordering::Relaxed);
+        assert!(error.is_none(), "{error:?}");
+    });
 }
 
 #[test]

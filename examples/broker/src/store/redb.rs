@@ -18,9 +18,10 @@ const CACHE: usize = 64 * 1024 * 1024;
 
 /// A database of the crate `redb`.
 pub(crate) struct RedbStore<F = Disk> {
-    file: F,
     /// `None` after an error: `redb` does not go on after one, but opens and repairs the file again.
     database: Option<Database>,
+    /// Dropped after the database, because its directory is locked for so long.
+    file: F,
     sync_failed: Arc<AtomicBool>,
 }
 

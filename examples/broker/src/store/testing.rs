@@ -16,10 +16,15 @@ pub(super) struct TempDir(PathBuf);
 impl TempDir {
     pub(super) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("mqtt-sansio-store-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
+        // A process that was killed may have had the same identifier, and may have left a directory.
+        loop {
+            let name = format!("mqtt-sansio-store-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            match std::fs::create_dir(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                created => break created.map(|()| Self(path)).unwrap(),
+            }
+        }
     }
 
     pub(super) fn path(&self) -> &Path {

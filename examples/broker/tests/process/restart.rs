@@ -1,6 +1,6 @@
 //! A broker with `--data`: whichever way it ends, the next one goes on where it was.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,10 +21,15 @@ struct Directory(PathBuf);
 impl Directory {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("mqtt-sansio-broker-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
+        // A process that was killed may have had the same identifier, and may have left a directory.
+        loop {
+            let name = format!("mqtt-sansio-broker-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            match std::fs::create_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                created => break created.map(|()| Self(path)).unwrap(),
+            }
+        }
     }
 
     fn name(&self) -> &str {
@@ -119,9 +124,12 @@ impl Client {
                 return text;
             }
             let mut piece = [0; 4096];
-            match self.stream.read(&mut piece).unwrap() {
-                0 => return "the end".into(),
-                count => self.input.extend_from_slice(&piece[..count]),
+            match self.stream.read(&mut piece) {
+                Ok(0) => return "the end".into(),
+                Ok(count) => self.input.extend_from_slice(&piece[..count]),
+                // A read with a timeout is not restarted after a signal, for example when the process is stopped and continued.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("nothing arrives from the broker: {error}"),
             }
         }
     }
@@ -142,7 +150,7 @@ impl Client {
 }
 
 /// Deliveries of QoS 1 and 2 in each stage in both directions, retained messages, and a will with a delay survive an end. The
-/// delay begins when `end` ends the connection, at the time that it returns, or else when the next broker starts.
+/// delay begins when `end` ends the connection, at the earliest at the time that it returns, or else when the next broker starts.
 fn survives(end: impl Fn(&mut Broker) -> Option<Instant>) {
     let directory = Directory::new();
     let mut broker = directory.start();
@@ -177,8 +185,9 @@ fn survives(end: impl Fn(&mut Broker) -> Option<Instant>) {
     let properties = WillProperties { will_delay_interval: Some(1), ..Default::default() };
     let topic = TopicName::new("load/will").unwrap();
     let will = Will { topic, payload: b"will", qos: QoS::AtLeastOnce, retain: false, properties };
-    Client::open(&broker, "leaving", Some(will)).expect(&["CONNACK"]);
-    let begin = end(&mut broker);
+    let mut leaving = Client::open(&broker, "leaving", Some(will));
+    leaving.expect(&["CONNACK"]);
+    let begin = end(&mut broker); // which ends the connection: otherwise the delay might be over before
     drop(broker);
 
     let begin = begin.unwrap_or_else(Instant::now);
@@ -191,7 +200,7 @@ fn survives(end: impl Fn(&mut Broker) -> Option<Instant>) {
     let will = sub.next();
     assert!(will.starts_with("will 1 "), "{will}");
     let late = begin.elapsed();
-    assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&late), "{late:?}");
+    assert!(late >= Duration::from_millis(900), "{late:?}");
     sub.expect_no_more();
     Client::connect(&broker, "away", "CONNACK with session").expect(&["9 2 1"]);
 

@@ -46,7 +46,7 @@ impl World {
         let ((commits, seen), (answers, given), (closed, is_closed)) = (channel(), channel(), channel());
         let store = Seen { commits, answers: given, closed };
         // An attempt that fails is repeated at once.
-        let committer = Committer::start_with(store, sync, Duration::ZERO).unwrap();
+        let committer = Committer::start_with(store, sync, sync.linger(), Duration::ZERO).unwrap();
         Self { answers, committer, commits: seen, closed: is_closed }
     }
 
