@@ -301,3 +301,20 @@ fn a_session_that_is_not_durable() {
     client.committed(NOW, 5);
     assert!(!take(&mut client).is_empty());
 }
+
+/// The first connection of a session asks for a new one; after a restart this is not the first.
+#[test]
+fn a_restored_session_resumes_whatever_clean_start_says() {
+    let config = ClientConfig { clean_start: true, ..config(Version::V5) };
+    let clean_start = |client: &mut ClientSession| {
+        client.open(NOW).unwrap();
+        take(client)[9] & 2 != 0
+    };
+    let (mut client, mut pairs) = (ClientSession::new(config.clone()), Pairs::default());
+    assert!(clean_start(&mut client));
+    receive(&mut client, NOW, b"\x20\x03\0\0\0");
+    assert!(store(&mut client, NOW, &mut pairs) > 0);
+
+    let mut client = ClientSession::restore(config, NOW, pairs.iter()).unwrap();
+    assert!(!clean_start(&mut client));
+}
