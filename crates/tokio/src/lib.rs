@@ -36,7 +36,7 @@ pub use self::server::{AcceptError, Decision, Request, ServerConnection, ServerE
 pub use self::transport::tls;
 #[cfg(unix)]
 pub use self::transport::unix;
-pub use self::transport::{Connecting, tcp};
+pub use self::transport::{AnyStream, Connecting, Connector, ReadWrite, ServerUrl, UrlError, tcp};
 #[cfg(feature = "websocket")]
 pub use self::transport::{WebSocket, websocket};
 #[cfg(feature = "tls")]
