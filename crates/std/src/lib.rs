@@ -21,6 +21,7 @@
 #![warn(missing_docs)]
 
 mod builder;
+mod channel;
 mod client;
 mod driver;
 mod error;
@@ -43,4 +44,6 @@ pub use self::link::Link;
 pub use self::pending::Pending;
 pub use self::serve::{Served, Service, serve};
 pub use self::store::Store;
+#[cfg(unix)]
+pub use self::transport::unix;
 pub use self::transport::{Close, Transport, tcp};
