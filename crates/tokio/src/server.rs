@@ -108,9 +108,7 @@ pub enum AcceptError {
 /// Accepts a client on this stream. `decide` is asked about its CONNECT, and about its answers to challenges; meanwhile the
 /// stream is not looked at.
 ///
-/// `decide` should own what it uses, as `async move` makes it: an async closure that borrows from outside itself makes a
-/// future that cannot be given to `tokio::spawn` (`implementation of Send is not general enough`).
-/// What it has found out, such as the user of an enhanced authentication, leaves it in something shared, an
+/// What `decide` has found out, such as the user of an enhanced authentication, leaves it in something shared, an
 /// `Arc<OnceLock<_>>` for instance.
 ///
 /// ```
@@ -148,9 +146,9 @@ pub enum AcceptError {
 /// }
 /// ```
 ///
-/// A task that is spawned needs a `decide` that borrows nothing: an `async move` closure, with what it needs moved or cloned
-/// into it. With one that borrows, the compiler says at `spawn` that `Send` is not general enough. Here the closure has its
-/// own handle of the sessions that are stored between connections:
+/// A task that is spawned needs a `decide` that holds no reference: an `async move` closure, with what it needs moved or cloned
+/// into it. With one that borrows, or whose state has a reference in it, even a `&'static str`, the compiler says at `spawn` that
+/// the `implementation of Send is not general enough`. Here the closure has its own handle of the sessions that are stored between connections:
 ///
 /// ```
 /// use std::collections::HashMap;
