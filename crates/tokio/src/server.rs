@@ -29,6 +29,34 @@ use crate::timer::Timer;
 const BATCH: usize = 64;
 
 /// What a server has to decide about, while a client connects.
+///
+/// The steps of an enhanced authentication are requests to the same closure, which has the state between them:
+///
+/// ```
+/// use mqtt_sansio::codec::ConnAckReasonCode;
+/// use mqtt_sansio::server::{Accept, ServerConfig};
+/// use mqtt_sansio_tokio::{Decision, Request, accept};
+/// # fn sum(number: u8) -> Vec<u8> { vec![number + 1] }
+///
+/// # async fn serve(stream: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let mut expected = None;
+/// let decide = async move |request: Request| match (&request, expected.take()) {
+///     (Request::Auth(answer), Some(sum)) if *answer == sum => {
+///         let authentication_data = Some(b"welcome".to_vec()); // or the proof of the server
+///         Decision::Accept(None, Accept { authentication_data, ..Accept::default() })
+///     }
+///     (Request::Connect(_), _) if request.connect().is_some_and(|it| it.properties.authentication_method.is_some()) => {
+///         expected = Some(sum(7));
+///         Decision::Challenge(vec![7])
+///     }
+///     _ => Decision::Refuse(ConnAckReasonCode::NotAuthorized),
+/// };
+/// let connection = accept(stream, ServerConfig::default(), decide).await?;
+/// # drop(connection);
+/// # Ok(())
+/// # }
+/// # fn spawn(stream: tokio::net::TcpStream) { tokio::spawn(serve(stream)); }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Request {
