@@ -27,6 +27,9 @@ pub struct ClientConfig {
     /// resume the session that the first one has begun, if that session outlives its connection. Before 5.0 (Clean
     /// Session), if this is set, every connection asks for a new session, which ends with the connection.
     ///
+    /// A [restored](super::ClientSession::restore) session has had its first connection if that is stored: in
+    /// 5.0 it resumes the session of the server, whatever this is. Before 5.0 a durable session needs `false`.
+    ///
     /// If this is false, the first connection resumes a session that the server has stored, even if the state of the
     /// client is new. The caller then asserts that the client knows the state of that session, or that nothing is in
     /// flight in it.

@@ -579,17 +579,19 @@ impl ServerSession {
         self.store_session();
     }
 
-    /// Returns the changes of a [durable](super::ServerConfig::durable) session since the last call, to be stored as one
-    /// transaction; `None` if nothing has changed, or if the session is not durable: it does not outlive its connection.
-    /// Call it after each [`poll`](Self::poll) and each command, before the output is written.
+    /// Returns the next batch of the changes of a [durable](super::ServerConfig::durable) session, to be stored as one
+    /// transaction; `None` if all changes were returned, or if the session is not durable: it does not outlive its
+    /// connection. Call it until it returns `None`, after each [`poll`](Self::poll) and each command, or after several of
+    /// them, before the output is written. Changes of more than 1 MiB between two calls are more than one batch.
     ///
     /// Batches are stored in the order of their numbers, each once. Several may be under way; a batch that could not be
     /// stored is stored again, unchanged. When a batch is stored, call [`committed`](Self::committed). Sessions that
     /// share a store need keys of their own: put the same bytes before all keys of a session.
     ///
     /// The application can store its own state, which includes the subscriptions, in the same transaction: the effects of
-    /// all actions that `poll` has returned since the last batch. Then each QoS 2 message has its effect exactly once,
-    /// and no outcome is lost. Acknowledgements wait for the batch even if nothing else in the session has changed. If the
+    /// all actions that `poll` has returned, and of all commands, since `changes` last returned `None`, with all batches
+    /// until the next `None` in the one transaction. Then each QoS 2 message has its effect exactly once, and no outcome is
+    /// lost. Acknowledgements wait for the batch even if nothing else in the session has changed. If the
     /// application has another store, it sets
     /// [`manual_acks`](super::ServerConfig::manual_acks), and calls [`ack`](Self::ack) after it has stored the effect of
     /// a message, which it may then see a second time.

@@ -43,7 +43,7 @@
 //!
 //! A message of QoS 2 is delivered once, whatever crashes and whenever, if both sessions are durable and outlive their
 //! connections, if the server has granted QoS 2, and if the application stores the effect of the message in the same
-//! transaction as the batch. An application with a store of its own uses manual acknowledgements, and acknowledges a
+//! transaction as the batch; of several batches in a row, in one transaction with all of them. An application with a store of its own uses manual acknowledgements, and acknowledges a
 //! message when its effect is stored: it may see the message a second time after a crash. A message of QoS 1 is delivered
 //! at least once. A session that ends with its connection, and its will, are not stored.
 //!

@@ -186,16 +186,14 @@ impl Builder {
     /// # Examples
     ///
     /// ```no_run
-    /// # #[cfg(unix)] {
-    /// # use std::os::unix::net::UnixStream;
+    /// # use std::net::TcpStream;
     /// # use mqtt_sansio::client::ClientConfig;
-    /// # use mqtt_sansio_std::{Builder, Transport};
+    /// # use mqtt_sansio_std::Builder;
     /// let (client, events) = Builder::new(ClientConfig::default()).connect(|| {
-    ///     let socket = UnixStream::connect("/run/broker.sock")?;
-    ///     Ok(Transport::new(socket.try_clone()?, socket))
+    ///     let socket = TcpStream::connect("127.0.0.1:1883")?; // and what comes before MQTT on this port
+    ///     socket.try_into()
     /// })?;
     /// # drop((client, events));
-    /// # }
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn connect(

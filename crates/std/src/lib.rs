@@ -21,6 +21,7 @@
 #![warn(missing_docs)]
 
 mod builder;
+mod channel;
 mod client;
 mod driver;
 mod error;
@@ -28,6 +29,7 @@ mod event;
 mod file;
 mod link;
 mod pending;
+mod run;
 mod serve;
 mod state;
 mod store;
@@ -41,6 +43,9 @@ pub use self::event::{Closed, Event, Events};
 pub use self::file::FileStore;
 pub use self::link::Link;
 pub use self::pending::Pending;
+pub use self::run::{Program, run};
 pub use self::serve::{Served, Service, serve};
 pub use self::store::Store;
+#[cfg(unix)]
+pub use self::transport::unix;
 pub use self::transport::{Close, Transport, tcp};

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Maximum time that [`tcp`] waits for each address of the server.
@@ -28,12 +32,10 @@ pub struct Transport {
 /// Ends a transport while other threads may be blocked in its halves.
 ///
 /// ```
-/// # use std::net::Shutdown;
+/// # use std::net::{Shutdown, TcpStream};
 /// # use mqtt_sansio_std::Close;
-/// # #[cfg(unix)]
-/// struct Socket(std::os::unix::net::UnixStream);
+/// struct Socket(TcpStream); // over which another protocol carries the bytes
 ///
-/// # #[cfg(unix)]
 /// impl Close for Socket {
 ///     fn finish_writing(&mut self) {
 ///         let _ = self.0.shutdown(Shutdown::Write); // fails if the peer has closed already
@@ -54,6 +56,17 @@ pub trait Close: Send {
 }
 
 impl Close for TcpStream {
+    fn finish_writing(&mut self) {
+        let _ = self.shutdown(Shutdown::Write); // fails if the peer has closed already
+    }
+
+    fn close(&mut self) {
+        let _ = self.shutdown(Shutdown::Both); // likewise
+    }
+}
+
+#[cfg(unix)]
+impl Close for UnixStream {
     fn finish_writing(&mut self) {
         let _ = self.shutdown(Shutdown::Write); // fails if the peer has closed already
     }
@@ -115,6 +128,15 @@ impl TryFrom<TcpStream> for Transport {
     }
 }
 
+#[cfg(unix)]
+impl TryFrom<UnixStream> for Transport {
+    type Error = io::Error;
+
+    fn try_from(socket: UnixStream) -> io::Result<Self> {
+        Ok(Self::new(socket.try_clone()?, socket.try_clone()?).closed_by(socket))
+    }
+}
+
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport").finish_non_exhaustive()
@@ -142,5 +164,24 @@ pub fn tcp<A: ToSocketAddrs + Send + 'static>(address: A) -> impl FnMut() -> io:
             }
         }
         Transport::try_from(last?)
+    }
+}
+
+/// Returns a function that connects to a server over this Unix socket, for [`connect`](crate::connect). An error names the
+/// path.
+///
+/// ```no_run
+/// # use mqtt_sansio::client::ClientConfig;
+/// # use mqtt_sansio_std::{connect, unix};
+/// let (client, events) = connect(ClientConfig::default(), unix("/run/broker.sock"))?;
+/// # drop((client, events));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[cfg(unix)]
+pub fn unix(path: impl Into<PathBuf>) -> impl FnMut() -> io::Result<Transport> + Send + 'static {
+    let path = path.into();
+    move || {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        Transport::try_from(UnixStream::connect(&path).map_err(named)?)
     }
 }

@@ -7,8 +7,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mqtt_sansio::client::{Authentication, ClientConfig};
-use mqtt_sansio::codec::{Auth, ConnAckReasonCode, Connect, SubAckReasonCode};
+use mqtt_sansio::codec::{Auth, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, SubAckReasonCode};
 use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig, ServerSession};
 use mqtt_sansio::{Instant, Message, QoS, ReasonCode, SessionExpiry, StdClock};
 use mqtt_sansio_std::{Builder, Event, Served, Service, Transport, connect, serve, tcp};
@@ -181,4 +182,93 @@ fn decisions_about_a_client() {
         client.disconnect();
         assert_eq!(server.join().unwrap().session.is_some(), refusal.is_none(), "{client_id}");
     }
+}
+
+/// A client and a server in one process, over channels; each sees the end of the other.
+#[test]
+fn over_channels() {
+    for client_ends in [true, false] {
+        let ((to_server, from_client), (to_client, from_server)) = (channel::<Bytes>(), channel::<Bytes>());
+        let server = thread::spawn(move || {
+            let to_client = move |bytes: Option<Bytes>| {
+                bytes.map_or(Ok(()), |bytes| to_client.send(bytes)).map_err(std::io::Error::other)
+            };
+            let transport = Transport::of_channels(from_client, to_client);
+            let mut service = Leaving { echo: Echo::default(), leaves: !client_ends };
+            serve(transport, Arc::default(), &StdClock::new(), &mut service).unwrap()
+        });
+        let (end, has_ended) = channel();
+        let to_server = move |bytes: Option<Bytes>| match bytes {
+            Some(bytes) => to_server.send(bytes).map_err(std::io::Error::other),
+            None => end.send(()).map_err(std::io::Error::other),
+        };
+        let mut transport = Some(Transport::of_channels(from_server, to_server));
+        let transport = move || transport.take().ok_or_else(|| std::io::ErrorKind::ConnectionRefused.into());
+        let (client, mut events) = Builder::new(config("c")).reconnect(false).connect(transport).unwrap();
+        if client_ends {
+            assert!(client.subscribe("#", QoS::ExactlyOnce).unwrap().is_success());
+            let payload = vec![7; 100_000]; // more than one read takes
+            assert!(client.publish(&Message::new("t", payload.clone()).qos(QoS::ExactlyOnce)).unwrap().is_success());
+            let echoed = events.by_ref().find_map(|event| match event {
+                Event::Message(message) if message.topic() == "t" => Some(message.into_payload()),
+                _ => None,
+            });
+            assert_eq!(echoed.as_deref(), Some(&payload[..]));
+            client.disconnect();
+        }
+        let closed = events.find_map(|event| match event {
+            Event::Closed(closed) => Some(closed.reason_code),
+            _ => None,
+        });
+        assert_eq!(closed, Some((!client_ends).then_some(ReasonCode::ServerShuttingDown)));
+        has_ended.recv().unwrap();
+        assert!(has_ended.recv().is_err()); // told once
+        assert!(server.join().unwrap().session.is_some());
+    }
+}
+
+/// An echo that may disconnect its client at once.
+struct Leaving {
+    echo: Echo,
+    leaves: bool,
+}
+
+impl Service for Leaving {
+    fn connect(&mut self, now: Instant, acceptor: &mut Acceptor, request: &Connect<'_>) -> Option<ServerSession> {
+        self.echo.connect(now, acceptor, request)
+    }
+
+    fn action(&mut self, now: Instant, session: &mut ServerSession, action: Action<'_>) {
+        self.echo.action(now, session, action);
+    }
+
+    fn advance(&mut self, now: Instant, session: &mut ServerSession) -> Option<Instant> {
+        if std::mem::take(&mut self.leaves) {
+            let reason_code = DisconnectReasonCode::ServerShuttingDown;
+            let disconnect = Disconnect { reason_code, ..Disconnect::default() };
+            session.disconnect(now, &disconnect).unwrap();
+        }
+        None
+    }
+}
+
+/// The ready-made connector to a Unix socket: it talks, and an error names the path.
+#[cfg(unix)]
+#[test]
+fn over_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("mqtt-sansio-std-{}.sock", std::process::id()));
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let server = thread::spawn(move || {
+        let transport = listener.accept().unwrap().0.try_into().unwrap();
+        serve(transport, Arc::default(), &StdClock::new(), &mut Echo::default()).unwrap()
+    });
+    let (client, _events) = connect(config("c"), mqtt_sansio_std::unix(&path)).unwrap();
+    assert!(client.publish(&Message::new("t", "1").qos(QoS::ExactlyOnce)).unwrap().is_success());
+    client.disconnect();
+    assert!(server.join().unwrap().session.is_some());
+    std::fs::remove_file(&path).unwrap();
+
+    let error = mqtt_sansio_std::unix(&path)().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    assert!(error.to_string().starts_with(&format!("{}: ", path.display())), "{error}");
 }

@@ -30,6 +30,69 @@
 //!
 //! [`BrokerWorld`] is the same with a whole broker and any number of clients, and with hostile ones.
 //!
+//! # A program that reacts
+//!
+//! The program is called between the events, and its own timers run in the same time:
+//!
+//! ```
+//! use core::time::Duration;
+//!
+//! use mqtt_sansio::broker::AllowAll;
+//! use mqtt_sansio::client::{ClientConfig, ClientSession};
+//! use mqtt_sansio::{Instant, Message, QoS};
+//! use mqtt_sansio_testkit::{BrokerWorld, Participant};
+//!
+//! /// The program: it raises an alarm when no reading has come for ten minutes.
+//! struct Guard {
+//!     deadline: Option<Instant>,
+//! }
+//!
+//! impl Guard {
+//!     fn reading(&mut self, now: Instant) {
+//!         self.deadline = Some(now + Duration::from_secs(600));
+//!     }
+//!
+//!     fn tick(&mut self, now: Instant, client: &mut ClientSession) {
+//!         if self.deadline.is_some_and(|deadline| deadline <= now) {
+//!             client.publish(now, &Message::new("alarm", "no reading").qos(QoS::AtLeastOnce)).expect("there is room");
+//!             self.deadline = None;
+//!         }
+//!     }
+//! }
+//!
+//! /// Runs the world and the program for this time.
+//! fn run(world: &mut BrokerWorld<AllowAll>, client: Participant, guard: &mut Guard, time: Duration) {
+//!     let end = world.now() + time;
+//!     loop {
+//!         let seen = world.messages(client).count();
+//!         let has_stepped = world.step_until(guard.deadline.map_or(end, |deadline| deadline.min(end)));
+//!         let now = world.now();
+//!         for _ in world.messages(client).skip(seen) {
+//!             guard.reading(now);
+//!         }
+//!         guard.tick(now, world.client_mut(client));
+//!         if !has_stepped && now >= end {
+//!             return;
+//!         }
+//!     }
+//! }
+//!
+//! let mut world = BrokerWorld::seeded(42);
+//! let named = |name: &str| ClientConfig { client_id: name.into(), ..ClientConfig::default() };
+//! let (sensor, own, siren) = (world.client(named("sensor")), world.client(named("guard")), world.client(named("siren")));
+//! world.subscribe(own, "temp", QoS::AtLeastOnce);
+//! world.subscribe(siren, "alarm", QoS::AtLeastOnce);
+//! let mut guard = Guard { deadline: None };
+//! run(&mut world, own, &mut guard, Duration::from_secs(10));
+//! world.publish(sensor, &Message::new("temp", "21.5").qos(QoS::AtLeastOnce));
+//! run(&mut world, own, &mut guard, Duration::from_secs(599));
+//! assert!(world.delivered_to(siren).is_empty());
+//! run(&mut world, own, &mut guard, Duration::from_secs(3600));
+//! assert_eq!(world.delivered_to(siren), ["no reading"]);
+//! ```
+//!
+//! # Other implementations
+//!
 //! To test another implementation: [`strategies`] of `proptest` make valid and almost valid packets (feature `proptest`),
 //! [`Hostile`] is a client that means harm, and [`generators`](mqtt_sansio::generators) turn the bytes of a fuzzer into packets
 //! (feature `arbitrary`). `spec-vectors/corpus.py` in the repository writes a corpus and a dictionary for fuzzers.

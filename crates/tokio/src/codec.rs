@@ -30,6 +30,27 @@ use tokio_util::codec::{Decoder, Encoder};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A proxy that prints the packets of both directions. Each codec sees CONNECT, in one direction or the other, and so knows the
+/// version of both:
+///
+/// ```
+/// use futures_util::{StreamExt, TryStreamExt};
+/// use mqtt_sansio::Version;
+/// use mqtt_sansio::codec::Limits;
+/// use mqtt_sansio_tokio::{CodecError, PacketCodec};
+/// use tokio::net::TcpStream;
+/// use tokio_util::codec::Framed;
+///
+/// async fn proxy(client: TcpStream, server: TcpStream) -> Result<((), ()), CodecError> {
+///     let (to_client, from_client) = Framed::new(client, PacketCodec::new(Version::V5, Limits::from_client())).split();
+///     let (to_server, from_server) = Framed::new(server, PacketCodec::new(Version::V5, Limits::from_server())).split();
+///     tokio::try_join!(
+///         from_client.inspect_ok(|packet| println!("-> {}", packet.packet())).forward(to_server),
+///         from_server.inspect_ok(|packet| println!("<- {}", packet.packet())).forward(to_client),
+///     )
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct PacketCodec {
     version: Version,

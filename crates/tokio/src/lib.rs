@@ -9,6 +9,7 @@ mod codec;
 mod committer;
 mod completion;
 mod connection;
+mod decision;
 mod driver;
 mod error;
 mod event;
@@ -25,18 +26,19 @@ mod transport;
 pub use self::client::Client;
 pub use self::codec::{CodecError, PacketCodec};
 pub use self::completion::Completion;
+pub use self::decision::{Decision, Request};
 pub use self::driver::{Driver, connect, connect_durable, connect_with};
 pub use self::error::{
     CloseReason, Closed, ConnectionError, DisconnectError, DriverError, PublishError, SubscribeError,
 };
 pub use self::event::{Event, Events};
 pub use self::options::Options;
-pub use self::server::{AcceptError, Decision, Request, ServerConnection, ServerEnd, ServerEvent, accept};
+pub use self::server::{AcceptError, ServerConnection, ServerEnd, ServerEvent, accept};
 #[cfg(feature = "tls")]
 pub use self::transport::tls;
 #[cfg(unix)]
 pub use self::transport::unix;
-pub use self::transport::{Connecting, tcp};
+pub use self::transport::{AnyStream, Connecting, Connector, ReadWrite, ServerUrl, UrlError, tcp};
 #[cfg(feature = "websocket")]
 pub use self::transport::{WebSocket, websocket};
 #[cfg(feature = "tls")]

@@ -8,11 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use mqtt_sansio::codec::{
-    AuthReasonCode, ConnAckReasonCode, Connect, Packet, PacketBuf, PacketId, Subscribe, Unsubscribe,
-};
+use mqtt_sansio::codec::{AuthReasonCode, Packet, PacketBuf, PacketId, Subscribe, Unsubscribe};
 use mqtt_sansio::server::{
-    self, Accept, Acceptor, AcceptorAction, Action, Close, NotAccepted, RequestId, ServerConfig, ServerSession,
+    self, Acceptor, AcceptorAction, Action, Close, NotAccepted, RequestId, ServerConfig, ServerSession,
 };
 use mqtt_sansio::{AckHandle, Instant, OwnedMessage, OwnedOutcome, Token, Transmit, Version, Will};
 use thiserror::Error;
@@ -20,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
+use crate::decision::{Decision, Request};
 use crate::options::Options;
 use crate::pipe::Pipe;
 use crate::state::own;
@@ -27,68 +26,6 @@ use crate::timer::Timer;
 
 /// Maximum number of events that are made of what was received before the application takes them.
 const BATCH: usize = 64;
-
-/// What a server has to decide about, while a client connects.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Request {
-    /// A client wants to connect: its CONNECT.
-    Connect(PacketBuf),
-    /// The client has answered a challenge with these data.
-    Auth(Bytes),
-}
-
-impl Request {
-    /// Returns the CONNECT of a client that wants to connect; `None` for the answer to a challenge.
-    ///
-    /// ```
-    /// # use mqtt_sansio::codec::ConnAckReasonCode;
-    /// # use mqtt_sansio_tokio::{Decision, Request};
-    /// fn decide(request: &Request) -> Decision {
-    ///     match request.connect() {
-    ///         Some(connect) if connect.password == Some(b"secret") => Decision::accept(),
-    ///         _ => Decision::Refuse(ConnAckReasonCode::BadUserNameOrPassword),
-    ///     }
-    /// }
-    /// ```
-    pub fn connect(&self) -> Option<Connect<'_>> {
-        match self {
-            Self::Connect(packet) => match packet.packet() {
-                Packet::Connect(connect) => Some(connect),
-                _ => None,
-            },
-            Self::Auth(_) => None,
-        }
-    }
-}
-
-/// The answer to a [`Request`].
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // once for each connection
-pub enum Decision {
-    /// Accepts the client, with its session from an earlier connection if there is one: see [`Acceptor::accept`].
-    Accept(Option<ServerSession>, Accept),
-    /// Refuses the client.
-    Refuse(ConnAckReasonCode),
-    /// Asks the client for the next step of an enhanced authentication; its answer is [`Request::Auth`]. The last data for
-    /// the client are in [`Accept::authentication_data`].
-    Challenge(Vec<u8>),
-}
-
-impl Decision {
-    /// Accepts the client into a new session.
-    ///
-    /// ```
-    /// # use mqtt_sansio_tokio::{Decision, Request, ServerConnection, accept};
-    /// # async fn serve(stream: tokio::net::TcpStream) -> Result<(), Box<dyn std::error::Error>> {
-    /// let connection = accept(stream, mqtt_sansio::server::ServerConfig::default(), async |_| Decision::accept()).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn accept() -> Self {
-        Self::Accept(None, Accept::default())
-    }
-}
 
 /// The reason why no client was accepted.
 #[derive(Debug, Error)]
@@ -108,9 +45,7 @@ pub enum AcceptError {
 /// Accepts a client on this stream. `decide` is asked about its CONNECT, and about its answers to challenges; meanwhile the
 /// stream is not looked at.
 ///
-/// `decide` should own what it uses, as `async move` makes it: an async closure that borrows from outside itself makes a
-/// future that cannot be given to `tokio::spawn` (`implementation of Send is not general enough`).
-/// What it has found out, such as the user of an enhanced authentication, leaves it in something shared, an
+/// What `decide` has found out, such as the user of an enhanced authentication, leaves it in something shared, an
 /// `Arc<OnceLock<_>>` for instance.
 ///
 /// ```
@@ -148,9 +83,9 @@ pub enum AcceptError {
 /// }
 /// ```
 ///
-/// A task that is spawned needs a `decide` that borrows nothing: an `async move` closure, with what it needs moved or cloned
-/// into it. With one that borrows, the compiler says at `spawn` that `Send` is not general enough. Here the closure has its
-/// own handle of the sessions that are stored between connections:
+/// A task that is spawned needs a `decide` that holds no reference: an `async move` closure, with what it needs moved or cloned
+/// into it. With one that borrows, or whose state has a reference in it, even a `&'static str`, the compiler says at `spawn` that
+/// the `implementation of Send is not general enough`. Here the closure has its own handle of the sessions that are stored between connections:
 ///
 /// ```
 /// use std::collections::HashMap;

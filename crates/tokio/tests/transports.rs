@@ -13,7 +13,8 @@ use mqtt_sansio_tokio::rustls::pki_types::pem::PemObject;
 use mqtt_sansio_tokio::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use mqtt_sansio_tokio::rustls::{self, RootCertStore};
 use mqtt_sansio_tokio::{
-    Client, ConnectionError, Decision, Driver, Event, Events, ServerEvent, accept, connect, tcp, tls, unix, websocket,
+    Client, ConnectionError, Decision, Driver, Event, Events, ServerEvent, ServerUrl, UrlError, accept, connect, tcp,
+    tls, unix, websocket,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
@@ -154,12 +155,11 @@ async fn a_server_with_an_unknown_authority_is_not_trusted() {
 }
 
 /// The server's end of a WebSocket, as a stream: frames of odd sizes, and pings.
-async fn websocket_server(listener: TcpListener) {
-    let stream = listener.accept().await.unwrap().0;
+async fn websocket_server(stream: impl AsyncRead + AsyncWrite + Unpin, host: &str) {
     #[allow(clippy::result_large_err, reason = "the signature is that of the library")]
     let check = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
         assert_eq!(request.headers()["Sec-WebSocket-Protocol"], "mqtt");
-        assert_eq!((request.uri().path(), &request.headers()["Host"]), ("/mqtt", &"broker.local".parse().unwrap()));
+        assert_eq!((request.uri().path(), &request.headers()["Host"]), ("/mqtt", &host.parse().unwrap()));
         response.headers_mut().insert("Sec-WebSocket-Protocol", "mqtt".parse().unwrap());
         Ok(response)
     };
@@ -190,7 +190,9 @@ async fn websocket_server(listener: TcpListener) {
 async fn over_a_websocket() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connector = websocket("ws://broker.local/mqtt", tcp(listener.local_addr().unwrap().to_string()));
-    tokio::join!(converse(connect(config(), connector)), websocket_server(listener));
+    tokio::join!(converse(connect(config(), connector)), async {
+        websocket_server(listener.accept().await.unwrap().0, "broker.local").await;
+    });
 }
 
 #[tokio::test]
@@ -209,4 +211,91 @@ async fn a_text_frame_ends_the_connection() {
     let Some(Event::Disconnected { why, .. }) = events.next().await else { panic!("still connected") };
     assert!(why.to_string().contains("MQTT-6.0.0-1"), "{why}");
     driver.abort();
+}
+
+/// Each transport is chosen by the URL alone, in one program.
+#[tokio::test]
+async fn by_url() {
+    let (acceptor, trust) = certificates("ca.pem");
+    let trust = Arc::new(trust);
+    for scheme in ["mqtt", "mqtts", "ws", "WSS"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let path = if scheme.starts_with("mqtt") { "" } else { "/mqtt" };
+        let url: ServerUrl = format!("{scheme}://{host}{path}").parse().unwrap();
+        let connector = url.with_tls(Arc::clone(&trust)).connector().unwrap();
+        tokio::join!(converse(connect(config(), connector)), async {
+            let stream = listener.accept().await.unwrap().0;
+            match scheme {
+                "mqtt" => echo(stream).await,
+                "mqtts" => echo(acceptor.accept(stream).await.unwrap()).await,
+                "ws" => websocket_server(stream, &host).await,
+                _ => websocket_server(acceptor.accept(stream).await.unwrap(), &host).await,
+            }
+        });
+    }
+
+    let folder = std::env::temp_dir().join(format!("mqtt-sansio-tokio-url-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let url: ServerUrl = format!("unix://{}", path.display()).parse().unwrap();
+    let client = converse(connect(config(), url.connector().unwrap()));
+    tokio::join!(client, async { echo(listener.accept().await.unwrap().0).await });
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Ports by default, IPv6 addresses, and what is no address of a server.
+#[test]
+fn the_address_of_a_url() {
+    for (url, address) in [
+        ("mqtt://[::1]:0x10", Err(UrlError::Address)),
+        ("mqtt://host:65536", Err(UrlError::Address)),
+        ("mqtt://host:0", Err(UrlError::Address)),
+        ("mqtt://host:", Err(UrlError::Address)),
+        ("mqtt://:1883", Err(UrlError::Address)),
+        ("mqtt://", Err(UrlError::Address)),
+        ("mqtt:host", Err(UrlError::Address)),
+        ("mqtt://::1", Err(UrlError::Address)),
+        ("mqtt://[::1", Err(UrlError::Address)),
+        ("mqtt://a]:1", Err(UrlError::Address)),
+        ("mqtt://[]", Err(UrlError::Address)),
+        ("unix:", Err(UrlError::Address)),
+        ("unix://", Err(UrlError::Address)),
+        ("host:1883", Err(UrlError::Scheme)),
+        ("host", Err(UrlError::Scheme)),
+        ("", Err(UrlError::Scheme)),
+        ("http://host", Err(UrlError::Scheme)),
+        ("mqtt://ann:secret@host", Err(UrlError::Credentials)),
+        ("ws://ann@host/mqtt", Err(UrlError::Credentials)),
+        ("mqtt://host/mqtt", Err(UrlError::Path)),
+        ("mqtts://host?a", Err(UrlError::Path)),
+        ("ws://host/mqtt#a", Err(UrlError::Path)),
+        ("unix:/nowhere/socket", Ok("/nowhere/socket")),
+        ("unix:///nowhere/socket", Ok("/nowhere/socket")),
+        ("mqtt://broker.local", Ok("broker.local:1883")),
+        ("MQTT://broker.local:7/", Ok("broker.local:7")),
+        ("mqtts://broker.local", Ok("broker.local:8883")),
+        ("ws://broker.local?token=7", Ok("broker.local:80")),
+        ("wss://broker.local/a/b@c:d", Ok("broker.local:443")),
+        ("wss://broker.local:7/a", Ok("broker.local:7")),
+        ("mqtt://[::1]", Ok("[::1]:1883")),
+        ("mqtt://[::1]:7", Ok("[::1]:7")),
+    ] {
+        let parsed = url.parse::<ServerUrl>();
+        assert_eq!(parsed.as_ref().map(ServerUrl::address), address.as_ref().copied(), "{url}");
+    }
+}
+
+/// A program without a configuration of TLS is told at once, and a URL with a secret in its query is printed without it.
+#[test]
+fn what_a_url_needs_and_prints() {
+    for url in ["mqtts://host", "wss://host/mqtt"] {
+        assert_eq!(url.parse::<ServerUrl>().unwrap().connector().err(), Some(UrlError::NoTlsConfig), "{url}");
+    }
+    let url: ServerUrl = "wss://host/mqtt?token=secret".parse().unwrap();
+    assert_eq!(
+        (url.to_string(), format!("{url:?}")),
+        ("wss://host/mqtt".into(), r#"ServerUrl("wss://host/mqtt")"#.into())
+    );
 }

@@ -5,6 +5,7 @@ mod tcp;
 mod tls;
 #[cfg(unix)]
 mod unix;
+mod url;
 #[cfg(feature = "websocket")]
 mod websocket;
 
@@ -20,6 +21,7 @@ pub use self::tcp::tcp;
 pub use self::tls::tls;
 #[cfg(unix)]
 pub use self::unix::unix;
+pub use self::url::{AnyStream, Connector, ReadWrite, ServerUrl, UrlError};
 #[cfg(feature = "websocket")]
 pub use self::websocket::{WebSocket, websocket};
 

@@ -12,16 +12,24 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::{Connecting, tcp, with_address};
 
 /// Returns a connector over TLS to this host and port, for instance `"broker.local:8883"`. The certificate of the server
-/// has to be valid for the host.
+/// has to be valid for the host. `config` has the authorities that are trusted; those that browsers trust are in the crate
+/// `webpki-roots`, those of the system in `rustls-native-certs`, and others in a file:
 ///
-/// ```
+/// ```no_run
 /// # use mqtt_sansio::client::ClientConfig;
+/// use mqtt_sansio_tokio::rustls::pki_types::{CertificateDer, pem::PemObject};
 /// use mqtt_sansio_tokio::rustls::{self, RootCertStore};
 /// use mqtt_sansio_tokio::{connect, tls};
 ///
-/// let mut roots = RootCertStore::empty(); // and add certificates of authorities
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut roots = RootCertStore::empty();
+/// for certificate in CertificateDer::pem_file_iter("authority.pem")? {
+///     roots.add(certificate?)?;
+/// }
 /// let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
 /// let (client, events, driver) = connect(ClientConfig::default(), tls("broker.local:8883", config));
+/// # Ok(())
+/// # }
 /// ```
 pub fn tls(
     address: impl Into<String>,
