@@ -69,9 +69,10 @@ impl Controller {
 #[test]
 fn a_program_that_reacts() {
     let seed = 42;
+    // What the broker has acknowledged survives a crash. The secret is not random, so that the seed decides all.
     let durable = BrokerConfig { durable: true, ..BrokerConfig::new(Secret::new([7; 16])) };
     let mut my_controller = Controller::default();
-    let mut world = BrokerWorld::with(seed, durable, AllowAll); // `durable: true`: what the broker has acknowledged survives a crash
+    let mut world = BrokerWorld::with(seed, durable, AllowAll);
     let (sensor, controller) = (world.client(config("sensor")), world.client(config("controller")));
     world.subscribe(controller, "room/temp", QoS::ExactlyOnce);
     world.run_until_quiet();
