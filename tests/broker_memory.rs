@@ -274,7 +274,7 @@ fn keep_in_flight(stage: &mut Stage, number: u32, payload: &[u8]) {
     stage.receive(stage.broker.connection("publisher").unwrap(), &message);
 }
 
-const OTHERS: [Another; 20] = [
+const OTHERS: [Another; 21] = [
     (
         "wills",
         |_| {},
@@ -471,6 +471,21 @@ const OTHERS: [Another; 20] = [
             let message = Publish { topic, payload: &[b'p'; 500], retain: true, ..Publish::default() };
             let id = stage.broker.connection(&format!("publisher {number}")).unwrap();
             stage.broker.receive(NOW, id, &mut &stage.encoded(message)[..]);
+        },
+    ),
+    (
+        "output that others cause, and that is not read",
+        |stage| {
+            stage.is_deaf = true;
+            stage.connect("publisher", false);
+        },
+        |stage, number| {
+            let id = stage.connect(&format!("deaf {number}"), false);
+            stage.subscribe(id, &format!("{number}"), QoS::AtMostOnce);
+            for _ in 0..10 {
+                let message = stage.message(&format!("{number}"), &[b'o'; 100], QoS::AtMostOnce);
+                stage.receive(stage.broker.connection("publisher").unwrap(), &message);
+            }
         },
     ),
     (
@@ -778,6 +793,28 @@ fn a_durable_session_takes_little_more() {
         of_each / SESSIONS as isize
     });
     assert!(durable * 5 <= plain * 6, "{durable} bytes instead of {plain}");
+}
+
+/// Answers that wait for changes to be stored are counted too.
+#[test]
+fn answers_that_wait_are_counted() {
+    let mut stage = Stage::with(BrokerConfig { durable: true, ..config() }, Version::V5);
+    let ids: Vec<_> = (0..50).map(|number| stage.connect(&format!("publisher {number}"), true)).collect();
+    stage.write();
+    let (live, counted) = (LIVE.get(), stage.broker.status().memory.total());
+    for &id in &ids {
+        for packet_id in 1..=200 {
+            let delivery = Delivery::new(QoS::ExactlyOnce, PacketId::new(packet_id).unwrap(), false);
+            let topic = TopicName::new("nobody").unwrap();
+            stage.receive(id, &stage.encoded(Publish { topic, delivery, ..Publish::default() }));
+        }
+    }
+    assert!(ids.iter().all(|&id| !stage.broker.transmit(id).has_remaining()), "nothing is stored yet");
+    stage.broker.assert_consistent();
+    let (live, counted) = ((LIVE.get() - live) as u64, stage.broker.status().memory.total() - counted);
+    let what = format!("{counted} bytes are counted, {live} are allocated");
+    assert!(counted * 100 >= live * 92, "{what}");
+    assert!(counted * 100 <= live * 108, "{what}");
 }
 
 /// What nobody gets and what everybody has acknowledged leaves nothing in a durable broker.

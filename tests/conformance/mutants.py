@@ -3,7 +3,7 @@
 
     cargo install cargo-mutants --locked
     python3 tests/conformance/mutants.py                 # draw 600 mutants, build, run; writes mutants/results.tsv
-    python3 tests/conformance/mutants.py --survivors     # run those again that survived the last run: after new tests
+    python3 tests/conformance/mutants.py --survivors     # run those again that survived and are not listed: after new tests
     python3 tests/conformance/mutants.py --show ID       # print the difference that a mutant makes
     python3 tests/conformance/mutants.py --only ID ...   # run these alone
 
@@ -447,7 +447,8 @@ def main():
         verdict = state["verdicts"].get(mutant.id)
         if arguments.room and mutant.room != arguments.room or verdict == "unviable":
             return False
-        return bool(arguments.only) or verdict is None or (arguments.survivors and verdict == "survived")
+        is_unlisted = verdict == "survived" and mutant.id not in listed_survivors()
+        return bool(arguments.only) or verdict is None or (arguments.survivors and is_unlisted)
 
     def finish(mutant, verdict, by):
         state["verdicts"][mutant.id] = verdict
@@ -508,12 +509,16 @@ def judge_alone(mutant, times):
         path.write_bytes(together)
 
 
+@functools.cache
+def listed_survivors():
+    """The survivors that were looked at, with the reason why no test can or should notice each."""
+    lines = (FOLDER / "survivors.tsv").read_text().splitlines()[1:]
+    return dict(line.split("\t") for line in lines)
+
+
 def report(sample, state, arguments):
     """Prints and writes the share of each room, and fails if a survivor is not listed."""
-    listed = {}
-    for line in (FOLDER / "survivors.tsv").read_text().splitlines()[1:]:
-        mutant, reason = line.split("\t")
-        listed[mutant] = reason
+    listed = listed_survivors()
     rows = []
     for room in [*dict.fromkeys(ROOMS.values()), "rest", "all"]:
         here = [mutant.id for mutant in sample if room in ("all", mutant.room) and mutant.id in state["verdicts"]]

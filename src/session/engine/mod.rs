@@ -397,7 +397,6 @@ impl Engine {
         if let Some(durable) = self.effects.durable_mut() {
             durable.close();
         }
-        self.link.hold(false);
         self.link.close();
     }
 

@@ -235,10 +235,10 @@ impl Transmit {
         rest
     }
 
-    /// Discards the bytes that have not been taken, because their connection is closed.
+    /// Discards the bytes that have not been taken, because their connection is closed. The output is not held any more.
     pub(crate) fn clear(&mut self) {
         let bytes = core::mem::take(&mut self.bytes);
-        *self = Self { bytes, offered: self.offered & HELD, ..Self::default() };
+        *self = Self { bytes, ..Self::default() };
         self.bytes.clear();
     }
 
