@@ -1,4 +1,6 @@
-//! A durable broker whose packets do not wait for commits.
+//! A durable broker whose packets do not wait for commits; and messages that are over early.
+
+use std::num::NonZeroU32;
 
 use mqtt_sansio::broker::{BrokerConfig, Secret};
 use mqtt_sansio::client::ClientConfig;
@@ -100,4 +102,35 @@ fn batches_do_not_grow_with_what_was_delivered() {
     world.work();
     world.changes();
     assert_eq!(puts(&world), 2);
+}
+
+/// A message that nobody is to get any more by the time that it has gone to all leaves nothing in the store.
+#[test]
+fn a_message_whose_receiver_ends_before_it_has_gone_to_all() {
+    let work_per_call = NonZeroU32::MIN;
+    let mut world = World::new(BrokerConfig { work_per_call, ..BrokerConfig::new(Secret::new([7; 16])) });
+    for number in 0..30 {
+        let peer = world.add(client(&number.to_string()));
+        world.connect(peer);
+        world.settle();
+        let (now, qos) = (world.now, if number == 0 { QoS::AtLeastOnce } else { QoS::AtMostOnce });
+        world.peers[peer].session.subscribe(now, &[Subscription::new("a", qos).unwrap()]).unwrap();
+        world.settle();
+    }
+    let is_busy = |world: &World| world.broker.deadline().is_some_and(|deadline| deadline <= world.now);
+    world.broker.publish(world.now, &Message::new("a", "x").qos(QoS::AtLeastOnce)).unwrap();
+    while world.broker.status().stored == 0 {
+        assert!(is_busy(&world));
+        world.broker.poll(world.now);
+    }
+    assert!(is_busy(&world), "the message is on its way to others");
+    world.broker.end_session(world.now, "0");
+    while is_busy(&world) {
+        world.broker.poll(world.now);
+    }
+    world.broker.assert_consistent();
+    world.changes();
+    world.commit(usize::MAX);
+    let left: Vec<_> = world.committed.iter().filter(|(key, _)| matches!(key[0], 0x10 | 0x11)).collect();
+    assert!(left.is_empty(), "{left:02x?}");
 }
