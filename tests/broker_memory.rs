@@ -264,17 +264,18 @@ const KINDS: [Kind; 8] = [
 /// More of what clients can make a broker hold: prepared by the first, one more with each call of the second.
 type Another = (&'static str, fn(&mut Stage), fn(&mut Stage, u32));
 
-/// Publishes to a client that does not acknowledge; each thirty messages go to another.
+/// Publishes to a client that does not acknowledge; each thirty messages go to another. Every second session ends with its
+/// connection.
 fn keep_in_flight(stage: &mut Stage, number: u32, payload: &[u8]) {
     if number.is_multiple_of(30) {
-        let id = stage.connect(&format!("present {number}"), true);
+        let id = stage.connect(&format!("present {number}"), number.is_multiple_of(60));
         stage.subscribe(id, &format!("{}", number / 30), QoS::AtLeastOnce);
     }
     let message = stage.message(&format!("{}", number / 30), payload, QoS::AtLeastOnce);
     stage.receive(stage.broker.connection("publisher").unwrap(), &message);
 }
 
-const OTHERS: [Another; 21] = [
+const OTHERS: [Another; 22] = [
     (
         "wills",
         |_| {},
@@ -510,6 +511,16 @@ const OTHERS: [Another; 21] = [
                 let subscriptions = [Subscription::new("l", QoS::AtMostOnce).unwrap(); 1000];
                 stage.receive(id, &stage.encoded(Subscribe::new(PacketId::MIN, &subscriptions)));
             }
+        },
+    ),
+    (
+        "methods of authentication",
+        |_| {},
+        |stage, number| {
+            let method = "m".repeat(1000);
+            let properties =
+                ConnectProperties { authentication_method: (&*method).try_into().ok(), ..ConnectProperties::default() };
+            stage.connect_as(&format!("device-{number:08}"), false, properties, None);
         },
     ),
     (

@@ -414,6 +414,7 @@ def main():
     parser.add_argument("--room", choices=sorted(JUDGES))
     parser.add_argument("--quick", action="store_true", help="omit the slow test binaries")
     parser.add_argument("--survivors", action="store_true")
+    parser.add_argument("--together", action="store_true", help="omit the mutants that need a build of their own")
     parser.add_argument("--only", nargs="+")
     parser.add_argument("--show")
     parser.add_argument("--draw", action="store_true", help="print the sample and stop")
@@ -478,7 +479,7 @@ def main():
                     survivors.append(running[done])
         left = survivors
     for mutant in wanted:
-        if mutant.number in alone_numbers:
+        if mutant.number in alone_numbers and not arguments.together:
             finish(mutant, *judge_alone(mutant, times))
     report(sample, state, arguments)
 
