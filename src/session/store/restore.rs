@@ -405,3 +405,23 @@ pub(crate) fn read_number(value: &[u8]) -> Option<u64> {
     let number = fields.u64()?;
     fields.end(number).filter(|&number| number <= MAX_NUMBER)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A time or a number to which nothing could be added is not read.
+    #[test]
+    fn times_and_numbers_of_batches_have_limits() {
+        let read = |time: u64, batch: u64| {
+            let value = [time.to_be_bytes(), batch.to_be_bytes()].concat();
+            StoredClock::read(&value).map(|clock| (clock.time.as_micros(), clock.batch))
+        };
+        assert_eq!(read(MAX_TIME, MAX_NUMBER), Ok((MAX_TIME, MAX_NUMBER)));
+        assert_eq!(read(MAX_TIME + 1, 1), Err(RestoreErrorKind::Value));
+        assert_eq!(read(1, MAX_NUMBER + 1), Err(RestoreErrorKind::Value));
+        for size in [0, 15, 17] {
+            assert!(StoredClock::read(&[0; 17][..size]).is_err());
+        }
+    }
+}
