@@ -26,6 +26,8 @@ const NOW: Instant = Instant::from_micros(1);
 #[derive(Default)]
 struct Decider {
     is_late: bool,
+    /// Whether the decisions about subscriptions of resumed sessions never come.
+    resubscribes_late: bool,
 }
 
 impl Decider {
@@ -45,6 +47,10 @@ impl Policy for Decider {
 
     fn subscribe(&mut self, _: DecisionId, _: Client<'_>, it: &Subscription<'_>) -> Decision<SubAckReasonCode> {
         self.decide(it.qos.into())
+    }
+
+    fn resubscribe(&mut self, _: DecisionId, _: Client<'_>, it: &Subscription<'_>) -> Decision<SubAckReasonCode> {
+        if self.resubscribes_late { Decision::Later } else { Decision::Now(it.qos.into()) }
     }
 
     fn principal(&mut self, _: Client<'_>) -> Principal {
@@ -275,7 +281,7 @@ fn keep_in_flight(stage: &mut Stage, number: u32, payload: &[u8]) {
     stage.receive(stage.broker.connection("publisher").unwrap(), &message);
 }
 
-const OTHERS: [Another; 22] = [
+const OTHERS: [Another; 24] = [
     (
         "wills",
         |_| {},
@@ -511,6 +517,35 @@ const OTHERS: [Another; 22] = [
                 let subscriptions = [Subscription::new("l", QoS::AtMostOnce).unwrap(); 1000];
                 stage.receive(id, &stage.encoded(Subscribe::new(PacketId::MIN, &subscriptions)));
             }
+        },
+    ),
+    (
+        "resumed sessions with messages of QoS 2 that are not released",
+        |_| {},
+        |stage, number| {
+            let name = format!("publisher {number}");
+            let id = stage.connect(&name, true);
+            for packet_id in 1..=10 {
+                let delivery = Delivery::new(QoS::ExactlyOnce, PacketId::new(packet_id).unwrap(), false);
+                let topic = TopicName::new("nobody").unwrap();
+                stage.receive(id, &stage.encoded(Publish { topic, delivery, ..Publish::default() }));
+            }
+            stage.write();
+            stage.broker.closed(NOW, id);
+            stage.connect(&name, true);
+        },
+    ),
+    (
+        "decisions about the subscriptions of resumed sessions",
+        |stage| stage.broker.policy_mut().resubscribes_late = true,
+        |stage, number| {
+            let name = format!("device-{number:08}");
+            let id = stage.connect(&name, true);
+            stage.subscribe(id, "a", QoS::AtMostOnce);
+            stage.write();
+            stage.broker.closed(NOW, id);
+            let id = stage.connect(&name, true);
+            assert!(!stage.broker.transmit(id).has_remaining(), "CONNACK waits");
         },
     ),
     (

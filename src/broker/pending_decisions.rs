@@ -9,6 +9,7 @@ use super::mount::MountPoint;
 use super::pending_codes::PendingCodes;
 use super::policy::{Answer, DecisionId};
 use crate::codec::{self, Decoded, EncodeError, Limits, Packet, SubAckReasonCode, Version};
+use crate::heap_size;
 use crate::server::Accept;
 use crate::session::{AckHandle, MessageRef, Stored};
 use crate::sync::Arc;
@@ -115,10 +116,9 @@ impl Decisions {
 
     /// The size on the heap, in bytes.
     fn heap(&self) -> usize {
-        /// The size of an entry besides its filter, in bytes, about.
-        const ENTRY: usize = 48;
-        let count = self.known.len().saturating_add(self.missing.len());
-        self.filters.saturating_add(count.saturating_mul(ENTRY))
+        let known = heap_size::tree(self.known.len(), size_of::<(Vec<u8>, SubAckReasonCode)>());
+        let missing = heap_size::tree(self.missing.len(), size_of::<(DecisionId, Vec<u8>)>());
+        self.filters.saturating_add(known).saturating_add(missing)
     }
 }
 

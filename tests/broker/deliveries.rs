@@ -629,3 +629,19 @@ fn pitfall_35_a_share_that_has_ended_receives_no_messages() {
     assert!(net.received(second).is_empty());
     assert_eq!(net.broker.counters().dropped.session_ended, 1);
 }
+
+/// The counters say how many bytes have gone both ways.
+#[test]
+fn bytes_are_counted() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let connect = named(version, "c");
+        let client = net.try_connect(&connect);
+        net.send(client, &[Packet::PingReq, Packet::PingReq, Packet::PingReq]);
+        let received = server::encoded(&connect.into(), version).len() + 3 * 2;
+        let sent = net.received_bytes(client).len();
+        assert!(sent >= 4 + 3 * 2);
+        let counters = net.broker.counters();
+        assert_eq!((counters.bytes_received, counters.bytes_sent), (received as u64, sent as u64));
+    }
+}

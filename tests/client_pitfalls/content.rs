@@ -124,6 +124,8 @@ fn pitfall_21_reasons_are_reported() {
             panic!("{outcome:?}")
         };
         assert_eq!(properties, said);
+        let shown = format!("{:?}", outcome.codes());
+        assert!(shown.starts_with('[') && shown.split(", ").count() == outcome.codes().count(), "{shown}");
         outcomes.push((token, outcome.codes().map(ReasonCode::value).collect::<Vec<_>>(), outcome.is_success()));
     }
     assert_eq!(
