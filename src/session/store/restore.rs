@@ -420,8 +420,8 @@ mod tests {
         assert_eq!(read(MAX_TIME, MAX_NUMBER), Ok((MAX_TIME, MAX_NUMBER)));
         assert_eq!(read(MAX_TIME + 1, 1), Err(RestoreErrorKind::Value));
         assert_eq!(read(1, MAX_NUMBER + 1), Err(RestoreErrorKind::Value));
-        for size in [0, 15, 17] {
-            assert!(StoredClock::read(&[0; 17][..size]).is_err());
+        for value in [&[][..], &[0; 15], &[0; 17]] {
+            assert!(StoredClock::read(value).is_err());
         }
     }
 }
