@@ -143,6 +143,8 @@ fn converse(
         if close.is_none() && session.takes_input() {
             lost = link.receive();
             close = take_actions(link, session, clock, program);
+        } else if close.is_none() {
+            lost = link.write_error();
         }
         let next = program.advance(clock.now(), session)?;
         link.write(session.transmit());
